@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Softmax cross-entropy, fused with its gradient and chunked over the vocabulary: statistics are
+ * merged chunk by chunk (online softmax, arXiv:1805.02867), then each chunk of logits is turned into
+ * its gradient in place. The same two calls serve a vocabulary that is split over ranks.
+ */
+#ifndef TRI_KERNELS_LOSS_H
+#define TRI_KERNELS_LOSS_H
+
+#include "kernels/kernels.h"
+
+typedef struct tri_cross_entropy_args {
+    int64_t rows;
+    int64_t first, width; /* this chunk holds vocabulary ids first .. first + width - 1 */
+    int64_t stride;       /* elements between rows of logits */
+    tri_dtype dtype;
+    void *logits;          /* [rows, width]; gradient: overwritten by the gradient */
+    const int32_t *target; /* [rows]; negative: not counted */
+    float *maximum;        /* [rows] running maximum; start at -INFINITY */
+    float *sum;            /* [rows] running sum of exp(logit - maximum); start at 0 */
+    float *picked;         /* [rows] logit of the target, set by the chunk that has it */
+    float scale;           /* gradient: multiplies (softmax - onehot), 1 / counted tokens */
+} tri_cross_entropy_args;
+
+/* Merge a chunk into maximum, sum, picked. Not collective. */
+TRI_MUST_USE tri_status tri_cross_entropy_stats(tri_kernels *kernels,
+                                                const tri_cross_entropy_args *args);
+
+/* logits = scale * (softmax - onehot), 0 for rows that do not count. Not collective. */
+TRI_MUST_USE tri_status tri_cross_entropy_gradient(tri_kernels *kernels,
+                                                   const tri_cross_entropy_args *args);
+
+/* *loss += sum over counted rows of maximum + log(sum) - picked, in fp64, in row order;
+ * *counted += their number. Not collective. */
+void tri_cross_entropy_sum(const tri_cross_entropy_args *args, double *loss, int64_t *counted);
+
+#endif

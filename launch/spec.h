@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The job spec: one struct, one table of keys (launch/spec.c) from which come the parser, the
+ * overrides, --help, the reference page and the dump stored in each checkpoint.
+ */
+#ifndef TRI_LAUNCH_SPEC_H
+#define TRI_LAUNCH_SPEC_H
+
+#include "optim/lr.h"
+#include "optim/optim.h"
+#include "parallel/model.h"
+#include "runtime/data/loader.h"
+
+typedef struct tri_spec {
+    char name[64];
+    uint64_t seed;
+    tri_model_config model;
+    tri_data_config data;
+    struct {
+        int64_t sequences; /* global batch */
+        int64_t micro;     /* sequences of one forward pass of a replica */
+    } batch;
+    struct {
+        int data;                              /* 0: auto = all ranks */
+        int tensor, pipeline, context, expert; /* 1 in this version */
+        int zero;                              /* 0 or 1 in this version */
+        double bucket_mb;                      /* gradient bucket, MiB */
+    } parallel;
+    tri_optim_config optimizer;
+    tri_lr_config schedule;
+    tri_dtype precision; /* fp32 or bf16 */
+    struct {
+        int64_t steps, eval_every, eval_batches, log_every;
+        int threads; /* 0: auto = cores / ranks of this host */
+    } train;
+    struct {
+        int64_t every; /* steps; 0: only at the end */
+        int keep;      /* newest checkpoints kept; 0: all */
+        char dir[512]; /* "": RUN/ckpt */
+    } checkpoint;
+    struct {
+        char dir[512]; /* "": runs/NAME */
+    } run;
+} tri_spec;
+
+/* Read a spec file and apply `key=value` overrides (dotted keys). Not collective.
+ *
+ * Paths in the file become relative to the file; paths in overrides to the current folder. Unknown
+ * key, wrong type, out of range, missing required key: TRI_EINVAL "FILE:LINE: ..." with the nearest
+ * known key or the range. Values that contradict one another (heads that do not divide ...) are
+ * found by tri_spec_check.
+ */
+TRI_MUST_USE tri_status tri_spec_read(const char *path, int n_overrides,
+                                      const char *const *overrides, tri_spec *out);
+
+/* The same from text, for checkpoints and tests; `origin` names it in messages. Not collective. */
+TRI_MUST_USE tri_status tri_spec_parse(const char *text, size_t n_bytes, const char *origin,
+                                       tri_spec *out);
+
+/* Fill in what is automatic for `n_ranks` ranks and check what one key alone cannot tell: mesh
+ * product, batch = parts * micro * accumulation, model, optimizer, schedule. Not collective.
+ * Errors: TRI_EINVAL with keys, reason and the nearest legal values. */
+TRI_MUST_USE tri_status tri_spec_check(tri_spec *spec, int n_ranks);
+
+/* The resolved spec as YAML; freed by TRI_FREE. Not collective. */
+TRI_MUST_USE tri_status tri_spec_dump(const tri_spec *spec, char **out);
+
+/* The reference of all keys (docs/job-spec.md is this text), to a stdio stream. Not collective. */
+void tri_spec_reference(void *stdio_stream);
+
+#endif
