@@ -73,6 +73,7 @@ TRI_MUST_USE tri_status tri_device_create(const tri_device_args *args, tri_devic
 /* Stop the engine and free. Not collective; NULL is fine; warns if memory is left. */
 void tri_device_destroy(tri_device **device);
 
+/* As in tri_device_args. Not collective. */
 int tri_device_threads(const tri_device *device);
 bool tri_device_yields(const tri_device *device);
 

@@ -34,6 +34,7 @@ typedef struct tri_mesh_args {
     int size[TRI_AXES]; /* each >= 1, product = number of ranks */
 } tri_mesh_args;
 
+/* "pipeline", ... Not collective. */
 const char *tri_axis_name(tri_axis axis);
 
 /* Arrange the ranks. Collective: world (not on paper). Keeps: world.
@@ -50,6 +51,8 @@ TRI_MUST_USE tri_status tri_mesh_declare(tri_mesh *mesh, unsigned axes);
 /* The communicator declared for these axes; NULL on paper. Not collective. */
 tri_comm *tri_mesh_comm(const tri_mesh *mesh, unsigned axes);
 
+/* World (NULL on paper), ranks in it, this rank, and an axis' size and this rank's place on it. Not
+ * collective. */
 tri_comm *tri_mesh_world(const tri_mesh *mesh);
 int tri_mesh_ranks(const tri_mesh *mesh);
 int tri_mesh_rank(const tri_mesh *mesh);

@@ -56,6 +56,7 @@ TRI_MUST_USE tri_status tri_state_add(tri_state *state, const tri_row *row, int 
 /* Say which flat range of row `index` is held here and where. Not collective. */
 void tri_state_hold(tri_state *state, int index, int64_t begin, int64_t count, void *data);
 
+/* Number of rows, one of them, and the mesh they are placed on. Not collective. */
 int tri_state_rows(const tri_state *state);
 const tri_row *tri_state_row(const tri_state *state, int index);
 const tri_mesh *tri_state_mesh(const tri_state *state);

@@ -33,11 +33,13 @@ static inline int64_t tri_round_up(int64_t value, int64_t unit)
     return (value + unit - 1) / unit * unit;
 }
 
+/* The smaller of two. Not collective. */
 static inline int64_t tri_min64(int64_t a, int64_t b)
 {
     return a < b ? a : b;
 }
 
+/* The larger of two. Not collective. */
 static inline int64_t tri_max64(int64_t a, int64_t b)
 {
     return a > b ? a : b;

@@ -1,0 +1,120 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Installs what is missing, builds, and runs the tests: a release build with all quick cases and the
+# lint, then ASan + UBSan (clang, which also builds the fuzzers), ThreadSanitizer on what makes
+# threads, and the fuzzers for 20 s each. Everything it makes is under build/.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+root=$PWD
+source examples/packages.sh
+
+usage()
+{
+    cat <<'END'
+usage: tests/run.sh [--all] [--quick] [--fuzz SECONDS] [-j N]
+  --all            also the cases labelled `long`
+  --quick          only the release build's quick cases and the lint
+  --fuzz SECONDS   time of each fuzzer (20)
+  -j N             parallel jobs (all cores)
+END
+}
+
+all=no quick=no fuzz_s=20 jobs=$(nproc)
+while [ $# -gt 0 ]; do
+    case $1 in
+    --all) all=yes ;;
+    --quick) quick=yes ;;
+    --fuzz) fuzz_s=${2:?--fuzz needs seconds}; shift ;;
+    -j) jobs=${2:?-j needs a number}; shift ;;
+    -h | --help) usage; exit 0 ;;
+    *) echo "error: unknown option $1" >&2; usage >&2; exit 2 ;;
+    esac
+    shift
+done
+
+summary=() failed=0 began=$SECONDS
+
+# stage NAME COMMAND...: run it, remember how it went and how long it took.
+stage()
+{
+    local name=$1 start=$SECONDS result=ok
+    shift
+    echo "== $name"
+    if ! "$@"; then
+        result=FAILED
+        failed=1
+    fi
+    summary+=("$(printf '%-34s %-6s %4d s' "$name" "$result" $((SECONDS - start)))")
+    [ "$result" = ok ]
+}
+
+# build FOLDER CMAKE-OPTION...
+build()
+{
+    local folder=$1
+    shift
+    cmake -S . -B "$folder" -G Ninja "$@" >"$folder.log" 2>&1 || { cat "$folder.log"; return 1; }
+    ninja -C "$folder" -j "$jobs" --quiet
+}
+
+# run_ctest FOLDER OPTION...: ctest with its list of failures and its totals
+run_ctest()
+{
+    local folder=$1
+    shift
+    (cd "$folder" && ctest -j "$jobs" --output-on-failure --no-tests=error "$@")
+}
+
+run_fuzzers()
+{
+    local fuzzer name ok=0
+    for fuzzer in build/asan/fuzz_*; do
+        [ -x "$fuzzer" ] || continue
+        name=$(basename "$fuzzer")
+        mkdir -p "build/corpus/$name"
+        echo "-- $name, $fuzz_s s"
+        if ! (cd "build/corpus/$name" && LSAN_OPTIONS=suppressions="$root/tests/lsan.supp" \
+            "$root/$fuzzer" -max_total_time="$fuzz_s" -timeout=10 -rss_limit_mb=2048 \
+            -print_final_stats=1 . >../"$name.log" 2>&1); then
+            tail -n 60 "build/corpus/$name.log"
+            ok=1
+        else
+            grep -E 'number_of_executed_units|new_units_added' "build/corpus/$name.log"
+        fi
+    done
+    return "$ok"
+}
+
+# shellcheck disable=SC2086
+stage "packages" install_packages $packages_build python3 binutils clang-14 libclang-rt-14-dev \
+    libomp-14-dev clang-format-14 clang-tidy-14 || exit 1
+
+quick_only=(-LE long)
+[ $all = yes ] && quick_only=()
+mkdir -p build
+if stage "build: gcc, release" build build/release; then
+    stage "tests: release" run_ctest build/release "${quick_only[@]}" || true
+fi
+if [ $quick = no ]; then
+    # One clang build serves three ends: second compiler, ASan + UBSan, fuzzers.
+    if stage "build: clang, ASan + UBSan" build build/asan -DCMAKE_C_COMPILER=clang-14 \
+        -DCMAKE_BUILD_TYPE=None -DCMAKE_C_FLAGS="-O1 -g1" -DTRI_SANITIZE=address,undefined \
+        -DTRI_FUZZ=ON; then
+        stage "tests: ASan + UBSan" run_ctest build/asan -LE "long|nosanitize" || true
+        stage "fuzzers" run_fuzzers || true
+    fi
+    if stage "build: gcc, TSan" build build/tsan -DCMAKE_BUILD_TYPE=None -DCMAKE_C_FLAGS="-O1 -g1" \
+        -DTRI_SANITIZE=thread; then
+        stage "tests: TSan" run_ctest build/tsan -LE "long|nosanitize" || true
+    fi
+fi
+
+echo
+echo "== totals"
+printf '%s\n' "${summary[@]}"
+if [ $failed -eq 0 ]; then
+    echo "all passed in $((SECONDS - began)) s"
+else
+    echo "FAILED after $((SECONDS - began)) s"
+fi
+exit $failed
