@@ -122,7 +122,7 @@ static void cut_emit(const tri_box *box, const int64_t *index, int d, int64_t li
 void tri_box_cut(const tri_box *box, int64_t begin, int64_t count, tri_piece_box out[TRI_MAX_BOXES],
                  int *n_out)
 {
-    int64_t inner[TRI_MAX_DIMS]; /* elements below one index of dimension d */
+    int64_t inner[TRI_MAX_DIMS] = {1}; /* elements below one index of dimension d */
     int64_t elements = 1;
     for (int d = box->n_dims - 1; d >= 0; d--) {
         inner[d] = elements;
@@ -137,7 +137,7 @@ void tri_box_cut(const tri_box *box, int64_t begin, int64_t count, tri_piece_box
     int64_t end = begin + count;
     while (at < end) {
         int d = 0;
-        while (at % inner[d] != 0 || end - at < inner[d])
+        while (d + 1 < box->n_dims && (at % inner[d] != 0 || end - at < inner[d]))
             d++;
         int64_t index[TRI_MAX_DIMS];
         int64_t rest = at;

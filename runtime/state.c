@@ -69,7 +69,7 @@ static tri_status state_grow(tri_state *state)
         TRI_TRY(TRI_NEW_ARRAY(STATE_BLOCK_ROWS, &state->blocks[state->n_blocks]));
         state->n_blocks++;
     }
-    if (2 * (state->n_rows + 1) <= state->n_slots) return TRI_OK;
+    if ((int64_t)2 * (state->n_rows + 1) <= state->n_slots) return TRI_OK;
     int32_t *slots = NULL;
     TRI_TRY(TRI_NEW_ARRAY(2 * state->n_slots, &slots));
     TRI_FREE(state->slots);

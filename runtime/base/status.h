@@ -39,18 +39,20 @@ typedef enum tri_status {
 #define TRI_MUST_USE     __attribute__((warn_unused_result))
 #define TRI_PRINTF(f, a) __attribute__((format(printf, f, a)))
 
-/* Raise: record code, place and message, and return the code. */
-#define TRI_FAIL(code, ...) return tri_err_raise((code), __FILE__, __LINE__, __func__, __VA_ARGS__)
+/* Raise: record code, place and message, and return the code (said here, and not by the call, so that
+ * static analysers see that a failure is not TRI_OK). */
+#define TRI_FAIL(code, ...) \
+    return ((void)tri_err_raise((code), __FILE__, __LINE__, __func__, __VA_ARGS__), (code))
 /* Raise unless `cond` holds: for input, not for our own invariants (assert). */
 #define TRI_CHECK(cond, code, ...)                \
     do {                                          \
         if (!(cond)) TRI_FAIL(code, __VA_ARGS__); \
     } while (0)
 /* Return on failure and add this frame. */
-#define TRI_TRY(...)                                                                \
-    do {                                                                            \
-        tri_status rc_ = (__VA_ARGS__);                                             \
-        if (rc_ != TRI_OK) return tri_err_trace(rc_, __FILE__, __LINE__, __func__); \
+#define TRI_TRY(...)                                                                       \
+    do {                                                                                   \
+        tri_status rc_ = (__VA_ARGS__);                                                    \
+        if (rc_ != TRI_OK) return (tri_err_trace(rc_, __FILE__, __LINE__, __func__), rc_); \
     } while (0)
 /* A system call that answers -1 and errno: TRI_TRY(TRI_SYS(close(fd), "close %s", path)). */
 #define TRI_SYS(call, ...) \
