@@ -136,8 +136,9 @@ void tri_zero_destroy(tri_zero **zero)
 
 tri_status tri_zero_declare(tri_zero *zero, tri_arena *arena)
 {
-    TRI_TRY(tri_arena_add_shared(arena, TRI_MEM_GRADIENTS, zero->elements, TRI_F32,
-                                 (void **)&zero->gradient));
+    if (zero->args.training)
+        TRI_TRY(tri_arena_add_shared(arena, TRI_MEM_GRADIENTS, zero->elements, TRI_F32,
+                                     (void **)&zero->gradient));
     TRI_TRY(tri_arena_add_shared(arena, TRI_MEM_WEIGHTS, zero->elements, zero->args.compute,
                                  &zero->weight));
     if (has_master(zero))
@@ -163,7 +164,7 @@ void *tri_zero_weight(const tri_zero *zero, int param)
 
 float *tri_zero_gradient(const tri_zero *zero, int param)
 {
-    return zero->gradient + zero->params[param].offset;
+    return zero->gradient ? zero->gradient + zero->params[param].offset : NULL;
 }
 
 int tri_zero_shards(const tri_zero *zero)
@@ -179,7 +180,7 @@ tri_zero_shard tri_zero_shard_at(const tri_zero *zero, int index)
     if (!zero->weight) return shard;
     int64_t flat = param->offset + shard.begin;
     shard.weight = master_at(zero, param, shard.begin);
-    shard.gradient = zero->gradient + flat;
+    shard.gradient = zero->gradient ? zero->gradient + flat : NULL;
     shard.copy = has_master(zero) ? weight_span(zero, flat, 0).data : NULL;
     return shard;
 }

@@ -25,6 +25,7 @@ typedef struct tri_zero_args {
     int stage;            /* 0 or 1 */
     int64_t bucket_bytes; /* of fp32 gradients; a bucket closes when it has as many */
     tri_dtype compute;    /* fp32: the weights are their own master */
+    bool training;        /* false: no gradients */
     tri_kernels *kernels; /* NULL on paper */
 } tri_zero_args;
 
@@ -55,7 +56,8 @@ TRI_MUST_USE tri_status tri_zero_declare(tri_zero *zero, tri_arena *arena);
 /* After commit: give the state table the masters. Not collective. */
 void tri_zero_bind(tri_zero *zero);
 
-/* Compute copy (of type `compute`) and fp32 gradient of parameter `param`, whole. Not collective. */
+/* Compute copy (of type `compute`) and fp32 gradient (NULL where not training) of parameter `param`,
+ * whole. Not collective. */
 void *tri_zero_weight(const tri_zero *zero, int param);
 float *tri_zero_gradient(const tri_zero *zero, int param);
 

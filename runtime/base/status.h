@@ -26,6 +26,7 @@ extern "C" {
     X(EPEER, "another rank failed")                     \
     X(ETIMEOUT, "deadline passed")                      \
     X(EUNSUP, "not supported by this build or version") \
+    X(EDIVERGED, "training diverged")                   \
     X(EBUG, "invariant broken: a bug in this program")
 
 /* What a call came to; TRI_OK is 0. */
