@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Inside of tri_kernels, for the files of kernels/ alone. */
+#ifndef TRI_KERNELS_KERNELS_IMPL_H
+#define TRI_KERNELS_KERNELS_IMPL_H
+
+#include "kernels/cpu/isa.h"
+#include "kernels/kernels.h"
+
+/* Primitives by shape (cpu/matmul.c). */
+typedef struct tri_matmul_cache tri_matmul_cache;
+
+struct tri_kernels {
+    tri_device *device;
+    int threads; /* of the rank's OpenMP team: `#pragma omp parallel num_threads(kernels->threads)` */
+    tri_isa isa;
+    tri_matmul_cache *matmul;
+};
+
+/* Make and free the cache of a kernels object whose threads and isa are set. Not collective. */
+TRI_MUST_USE tri_status tri_matmul_cache_create(const tri_kernels *kernels, tri_matmul_cache **out);
+void tri_matmul_cache_destroy(tri_matmul_cache **cache);
+
+#endif
