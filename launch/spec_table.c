@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: Apache-2.0
+/* One row per key of a job spec. A key is added here and in tri_spec, nowhere else; the order is that
+ * of the dump and of docs/job-spec.md. A layout that this version does not run has a range of one.
+ */
+#include "launch/spec_table.h"
+
+enum {
+    ABOVE = TRI_FIELD_ABOVE,
+    BELOW = TRI_FIELD_BELOW,
+    FIXED = TRI_FIELD_FIXED,
+    EMPTY = TRI_FIELD_MAY_EMPTY,
+    AUTO = TRI_FIELD_AUTO /* stores 0 */
+};
+
+#define PLACE(member) offsetof(tri_spec, member), sizeof(((tri_spec *)NULL)->member)
+#define NUMBER(id, member, initial, min, max, flags, unit, doc)                                    \
+    {                                                                                              \
+#member, TRI_FIELD_##id, PLACE(member), initial, min, max, flags, 0, unit, doc, NULL, NULL \
+    }
+#define WORD(id, member, initial, flags, doc)                                                  \
+    {                                                                                          \
+#member, TRI_FIELD_##id, PLACE(member), initial, 0, 0, flags, 0, NULL, doc, NULL, NULL \
+    }
+#define CHOICE(member, initial, choices, flags, doc)                                           \
+    {                                                                                          \
+#member, TRI_FIELD_CHOICE, PLACE(member), initial, 0, 0, flags, 0, NULL, doc, choices, \
+            NULL                                                                               \
+    }
+#define ENUM(member, initial, choices, values, doc)                                             \
+    {                                                                                           \
+#member, TRI_FIELD_ENUM, PLACE(member), initial, 0, 0, 0, 0, NULL, doc, choices, values \
+    }
+#define SWITCH(member, initial, flags, automatic, doc)                                            \
+    {                                                                                             \
+#member, TRI_FIELD_BOOL, PLACE(member), initial, 0, 0, flags, automatic, NULL, doc, NULL, \
+            NULL                                                                                  \
+    }
+
+static const char *const *families(void)
+{
+    static const char *const names[] = {"gpt2", "llama", NULL};
+    return names;
+}
+
+static const char *const *optimizers(void)
+{
+    static const char *const names[] = {"sgd", "adamw", NULL};
+    return names;
+}
+
+static const char *const *decays(void)
+{
+    static const char *const names[] = {"constant", "cosine", "linear", "wsd", NULL};
+    return names;
+}
+
+static const char *const *formats(void)
+{
+    static const char *const names[] = {"text", "uint16", "llmc", "megatron", "hdf5", NULL};
+    return names;
+}
+
+static const char *const *tokenizers(void)
+{
+    static const char *const names[] = {"bytes", NULL};
+    return names;
+}
+
+static const char *const *precisions(void)
+{
+    static const char *const names[] = {"fp32", "bf16", NULL};
+    return names;
+}
+
+static const int precision_values[] = {TRI_F32, TRI_BF16};
+
+static const tri_field spec_fields[] = {
+    WORD(NAME, name, NULL, FIXED, "Name of the run; its folder is runs/NAME."),
+    NUMBER(UINT64, seed, "1", 0, 0, FIXED, NULL,
+           "Seed of initial weights, data order and dropout."),
+    ENUM(precision, "fp32", precisions, precision_values,
+         "Activations and matrix products; sums, gradients and master weights are always fp32."),
+    CHOICE(model.family, NULL, families, FIXED, "Kind of model."),
+    NUMBER(INT64, model.layers, NULL, 1, 10000, FIXED, NULL, "Transformer blocks."),
+    NUMBER(INT64, model.hidden, NULL, 1, 1048576, FIXED, NULL,
+           "Width of the residual stream; heads divide it."),
+    NUMBER(INT64, model.heads, NULL, 1, 65536, FIXED, NULL, "Attention heads (of queries)."),
+    NUMBER(INT64, model.kv_heads, "auto", 1, 65536, FIXED | AUTO, NULL,
+           "Heads of keys and values (llama); they divide heads. auto: as heads."),
+    NUMBER(INT64, model.ffn, "auto", 1, 16777216, FIXED | AUTO, NULL,
+           "Width of the MLP. auto: 4 hidden (gpt2), 8/3 hidden rounded up to 64 (llama)."),
+    NUMBER(INT64, model.context, NULL, 1, 16777216, FIXED, "tokens",
+           "Length of a training sequence, and number of positions."),
+    NUMBER(INT64, model.vocab, "auto", 2, 16777216, FIXED | AUTO, NULL,
+           "Number of token ids. auto: 256 for the tokenizer bytes; else it must be given."),
+    SWITCH(model.tied, "auto", FIXED | AUTO, -1,
+           "The head shares the token embedding. auto: true for gpt2, false for llama."),
+    NUMBER(DOUBLE, model.dropout, "0", 0, 1, BELOW, NULL,
+           "Probability of dropping an element (gpt2)."),
+    NUMBER(DOUBLE, model.rope_theta, "10000", 0, 1e12, FIXED | ABOVE, NULL,
+           "Base of the rotary embedding (llama)."),
+    NUMBER(DOUBLE, model.norm_epsilon, "1e-5", 0, 1, FIXED | ABOVE, NULL,
+           "Added to variances in norms."),
+    NUMBER(DOUBLE, model.init_std, "0.02", 0, 10, FIXED, NULL,
+           "Deviation of initial weights; residual projections get init_std / sqrt(2 layers)."),
+    WORD(PATH, data.train, NULL, 0, "File, or glob of shards, to train on."),
+    WORD(PATH, data.validation, "", EMPTY,
+         "File or glob to evaluate on. Empty: the last part of train."),
+    CHOICE(data.format, "text", formats, FIXED,
+           "text; uint16: raw token ids; llmc: llm.c's .bin; megatron: .bin and .idx; hdf5."),
+    CHOICE(data.tokenizer, "bytes", tokenizers, FIXED, "How the format text becomes tokens."),
+    WORD(TEXT, data.dataset, "", EMPTY | FIXED, "Name of the dataset (hdf5)."),
+    NUMBER(DOUBLE, data.holdout, "0.05", 0, 1, FIXED | BELOW, NULL,
+           "Share of train, at its end, that is kept for evaluation."),
+    NUMBER(INT64, batch.sequences, NULL, 1, 1e9, 0, "sequences",
+           "Global batch of one step, over all ranks."),
+    NUMBER(INT64, batch.micro, NULL, 1, 1e6, 0, "sequences",
+           "What a model replica takes through one forward and backward pass."),
+    NUMBER(INT, parallel.data, "auto", 1, 1e6, AUTO, "ranks", "Model replicas. auto: all ranks."),
+    NUMBER(INT, parallel.tensor, "1", 1, 1, 0, "ranks", "Ranks that share one layer."),
+    NUMBER(INT, parallel.pipeline, "1", 1, 1, 0, "ranks",
+           "Ranks that share the layers of a model."),
+    NUMBER(INT, parallel.context, "1", 1, 1, 0, "ranks", "Ranks that share a sequence."),
+    NUMBER(INT, parallel.expert, "1", 1, 1, 0, "ranks", "Ranks that share the experts of a layer."),
+    NUMBER(INT, parallel.zero, "1", 0, 1, 0, NULL,
+           "0: every replica updates all weights; 1: each a share, with its optimizer state."),
+    NUMBER(DOUBLE, parallel.bucket_mb, "25", 0, 65536, ABOVE, "MiB",
+           "Gradients that are reduced together, behind the backward pass."),
+    CHOICE(optimizer.name, "adamw", optimizers, FIXED, "The update rule."),
+    NUMBER(DOUBLE, optimizer.lr, NULL, 0, 1000, ABOVE, NULL, "Peak learning rate."),
+    NUMBER(DOUBLE2, optimizer.betas, "0.9, 0.95", 0, 1, BELOW, NULL,
+           "Decay of the first and second moment (adamw)."),
+    NUMBER(DOUBLE, optimizer.epsilon, "1e-8", 0, 1, ABOVE, NULL,
+           "Added to the root of the second moment (adamw)."),
+    NUMBER(DOUBLE, optimizer.weight_decay, "0.1", 0, 1000, 0, NULL,
+           "Of matrices and embeddings; adamw: decoupled, sgd: added to the gradient."),
+    NUMBER(DOUBLE, optimizer.momentum, "0", 0, 1, BELOW, NULL, "Of sgd; 0: none."),
+    SWITCH(optimizer.nesterov, "false", 0, 0, "Nesterov's momentum (sgd)."),
+    NUMBER(DOUBLE, optimizer.clip, "1", 0, 1e9, 0, NULL,
+           "Largest global norm of the gradient; 0: not clipped."),
+    NUMBER(INT64, schedule.warmup, "0", 0, 1e12, 0, "steps",
+           "Time over which the learning rate rises."),
+    CHOICE(schedule.decay, "cosine", decays, 0, "How it falls afterwards."),
+    NUMBER(DOUBLE, schedule.final, "0.1", 0, 1, 0, NULL,
+           "Last learning rate, as a share of the peak."),
+    NUMBER(DOUBLE, schedule.cooldown, "0.2", 0, 1, ABOVE, NULL,
+           "Share of all steps, at the end, over which wsd decays."),
+    NUMBER(INT64, train.steps, NULL, 1, 1e12, 0, "steps", "Updates of the whole run."),
+    NUMBER(INT64, train.eval_every, "0", 0, 1e12, 0, "steps",
+           "Time between evaluations; 0: only at the end."),
+    NUMBER(INT64, train.eval_batches, "8", 1, 1e9, 0, "batches",
+           "Global batches of one evaluation."),
+    NUMBER(INT64, train.log_every, "1", 1, 1e12, 0, "steps",
+           "Time between lines on the terminal; metrics.jsonl has every step."),
+    NUMBER(INT, train.threads, "auto", 1, 4096, AUTO, "threads",
+           "Threads of a rank. auto: cores of the host / ranks on it."),
+    NUMBER(INT64, checkpoint.every, "0", 0, 1e12, 0, "steps",
+           "Time between checkpoints; 0: only at the end."),
+    NUMBER(INT, checkpoint.keep, "3", 0, 1e6, 0, "checkpoints",
+           "Newest ones that are kept; 0: all."),
+    WORD(PATH, checkpoint.dir, "", EMPTY,
+         "Folder of checkpoints. Empty: ckpt in the run's folder."),
+    WORD(PATH, run.dir, "", EMPTY, "The run's folder. Empty: runs/NAME below the current folder."),
+};
+
+const tri_config *tri_spec_table(void)
+{
+    static const tri_config table = {spec_fields,
+                                     (int)(sizeof spec_fields / sizeof spec_fields[0])};
+    return &table;
+}
