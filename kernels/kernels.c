@@ -2,6 +2,7 @@
 /* The kernels of one rank: which instruction set, how many threads. */
 #include "kernels/kernels.h"
 
+#include "kernels/cpu/simd.h"
 #include "kernels/kernels_impl.h"
 #include "runtime/base/alloc.h"
 
@@ -72,6 +73,7 @@ tri_status tri_kernels_create(tri_device *device, const char *isa, tri_kernels *
     TRI_AUTO(tri_kernels) *kernels = NULL;
     TRI_TRY(TRI_NEW(&kernels));
     TRI_TRY(isa_find(isa, &kernels->isa));
+    kernels->simd = tri_simd_find(kernels->isa);
     kernels->device = device;
     kernels->threads = tri_device_threads(device);
     TRI_TRY(tri_matmul_cache_create(kernels, &kernels->matmul));

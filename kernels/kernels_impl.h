@@ -13,6 +13,7 @@ struct tri_kernels {
     tri_device *device;
     int threads; /* of the rank's OpenMP team: `#pragma omp parallel num_threads(kernels->threads)` */
     tri_isa isa;
+    const struct tri_simd_ops *simd; /* vector loops of this instruction set (cpu/simd.h) */
     tri_matmul_cache *matmul;
 };
 

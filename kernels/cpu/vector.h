@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Vectors of one instruction set: the only file with intrinsics of the simd_*.c sources, which are
+ * compiled once per instruction set (kernels/kernels.cmake gives the flags and TRI_ISA, the suffix
+ * of their tables). TRI_V fp32 lanes; arithmetic is that of GCC's vector extension.
+ *
+ * The last vector of a row is padded: a partial load gives zeros behind its lanes, a partial store
+ * leaves memory behind them alone. So every element sees the same instructions wherever a range is
+ * cut. Rounding to bf16 is integer arithmetic, the same bits as tri_f32_to_bf16.
+ */
+#ifndef TRI_KERNELS_CPU_VECTOR_H
+#define TRI_KERNELS_CPU_VECTOR_H
+
+#include "runtime/dtype.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+#ifndef TRI_ISA
+#error "compile with -DTRI_ISA=name"
+#endif
+#define TRI_ISA_JOIN2(a, b) a##_##b
+#define TRI_ISA_JOIN(a, b)  TRI_ISA_JOIN2(a, b)
+/* tri_simd_norm -> tri_simd_norm_avx2 */
+#define TRI_ISA_NAME(name)  TRI_ISA_JOIN(name, TRI_ISA)
+#define TRI_INLINE          static inline __attribute__((always_inline, unused))
+
+#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
+#define TRI_V       16
+#define TRI_ISA_512 1
+#elif defined(__AVX2__)
+#define TRI_V       8
+#define TRI_ISA_256 1
+#else
+#define TRI_V 4
+#endif
+
+/* Lanes: fp32, their bits, bf16 bits, and half as many 64-bit lanes. */
+typedef float tri_vf __attribute__((vector_size(TRI_V * 4)));
+typedef int32_t tri_vi __attribute__((vector_size(TRI_V * 4)));
+typedef uint32_t tri_vu __attribute__((vector_size(TRI_V * 4)));
+typedef uint16_t tri_vh __attribute__((vector_size(TRI_V * 2)));
+typedef uint64_t tri_vq __attribute__((vector_size(TRI_V * 4)));
+typedef double tri_vd __attribute__((vector_size(TRI_V * 4)));
+typedef float tri_vf_half __attribute__((vector_size(TRI_V * 2)));
+
+/* Lanes of the vector at i of n elements. Not collective. */
+TRI_INLINE int64_t tri_v_lanes(int64_t i, int64_t n)
+{
+    return n - i < TRI_V ? n - i : TRI_V;
+}
+
+/* All lanes = x. Not collective. */
+TRI_INLINE tri_vf tri_v_set(float x)
+{
+    return x - (tri_vf){0};
+}
+
+/* 0, 1, 2, ... Not collective. */
+TRI_INLINE tri_vi tri_v_index(void)
+{
+    tri_vi index;
+    for (int l = 0; l < TRI_V; l++)
+        index[l] = l;
+    return index;
+}
+
+/* mask ? a : b by lanes, mask as a comparison gives it. Not collective. */
+TRI_INLINE tri_vf tri_v_select(tri_vi mask, tri_vf a, tri_vf b)
+{
+    return (tri_vf)((mask & (tri_vi)a) | (~mask & (tri_vi)b));
+}
+
+/* a with the lanes from `lanes` on set to 0. Not collective. */
+TRI_INLINE tri_vf tri_v_keep(tri_vf a, int64_t lanes)
+{
+    if (lanes == TRI_V) return a;
+    return (tri_vf)((tri_v_index() < (int32_t)lanes) & (tri_vi)a);
+}
+
+/* Larger lanes; b where a is NaN. Not collective. */
+TRI_INLINE tri_vf tri_v_max(tri_vf a, tri_vf b)
+{
+#if defined(TRI_ISA_512)
+    return (tri_vf)_mm512_max_ps((__m512)a, (__m512)b);
+#elif defined(TRI_ISA_256)
+    return (tri_vf)_mm256_max_ps((__m256)a, (__m256)b);
+#elif defined(__SSE2__)
+    return (tri_vf)_mm_max_ps((__m128)a, (__m128)b);
+#else
+    return tri_v_select(a > b, a, b);
+#endif
+}
+
+/* Smaller lanes; b where a is NaN. Not collective. */
+TRI_INLINE tri_vf tri_v_min(tri_vf a, tri_vf b)
+{
+    return -tri_v_max(-a, -b);
+}
+
+/* Square roots, correctly rounded. Not collective. */
+TRI_INLINE tri_vf tri_v_sqrt(tri_vf a)
+{
+#if defined(TRI_ISA_512)
+    return (tri_vf)_mm512_sqrt_ps((__m512)a);
+#elif defined(TRI_ISA_256)
+    return (tri_vf)_mm256_sqrt_ps((__m256)a);
+#elif defined(__SSE2__)
+    return (tri_vf)_mm_sqrt_ps((__m128)a);
+#else
+    for (int l = 0; l < TRI_V; l++)
+        a[l] = __builtin_sqrtf(a[l]);
+    return a;
+#endif
+}
+
+/* 64-bit products of the low halves of 64-bit lanes. Not collective. */
+TRI_INLINE tri_vq tri_v_multiply_wide(tri_vq a, tri_vq b)
+{
+#if defined(TRI_ISA_512)
+    return (tri_vq)_mm512_mul_epu32((__m512i)a, (__m512i)b);
+#elif defined(TRI_ISA_256)
+    return (tri_vq)_mm256_mul_epu32((__m256i)a, (__m256i)b);
+#elif defined(__SSE2__)
+    return (tri_vq)_mm_mul_epu32((__m128i)a, (__m128i)b);
+#else
+    return (a & 0xffffffffu) * (b & 0xffffffffu);
+#endif
+}
+
+/* Sum and maximum of all lanes, halves folded onto one another. Not collective. */
+TRI_INLINE float tri_v_sum(tri_vf a)
+{
+    float lane[TRI_V];
+    memcpy(lane, &a, sizeof a);
+    for (int w = TRI_V / 2; w > 0; w /= 2)
+        for (int l = 0; l < w; l++)
+            lane[l] += lane[l + w];
+    return lane[0];
+}
+TRI_INLINE float tri_v_maximum(tri_vf a)
+{
+    float lane[TRI_V];
+    memcpy(lane, &a, sizeof a);
+    for (int w = TRI_V / 2; w > 0; w /= 2)
+        for (int l = 0; l < w; l++)
+            lane[l] = lane[l] > lane[l + w] ? lane[l] : lane[l + w];
+    return lane[0];
+}
+
+/* Exact widening of bf16, and rounding to nearest even with NaN kept. Not collective. */
+TRI_INLINE tri_vf tri_v_widen(tri_vh h)
+{
+    return (tri_vf)(__builtin_convertvector(h, tri_vu) << 16);
+}
+TRI_INLINE tri_vh tri_v_narrow(tri_vf a)
+{
+    tri_vu bits = (tri_vu)a;
+    tri_vu rounded = bits + 0x7fffu + (bits >> 16 & 1u);
+    tri_vu nan = (tri_vu)(a != a);
+    return __builtin_convertvector(((nan & (bits | 0x400000u)) | (~nan & rounded)) >> 16, tri_vh);
+}
+
+/* fp32 lanes p[0 .. lanes). Not collective. */
+TRI_INLINE tri_vf tri_v_load_f32(const float *p, int64_t lanes)
+{
+    tri_vf a = {0};
+    if (lanes == TRI_V) {
+        memcpy(&a, p, sizeof a);
+        return a;
+    }
+#if defined(TRI_ISA_512)
+    return (tri_vf)_mm512_maskz_loadu_ps((__mmask16)((1u << lanes) - 1u), p);
+#else
+    for (int64_t l = 0; l < TRI_V; l++)
+        if (l < lanes) a[l] = p[l];
+    return a;
+#endif
+}
+TRI_INLINE void tri_v_store_f32(float *p, int64_t lanes, tri_vf a)
+{
+    if (lanes == TRI_V) {
+        memcpy(p, &a, sizeof a);
+        return;
+    }
+#if defined(TRI_ISA_512)
+    _mm512_mask_storeu_ps(p, (__mmask16)((1u << lanes) - 1u), (__m512)a);
+#else
+    for (int64_t l = 0; l < TRI_V; l++)
+        if (l < lanes) p[l] = a[l];
+#endif
+}
+
+/* bf16 bits p[0 .. lanes). Not collective. */
+TRI_INLINE tri_vh tri_v_load_bits(const tri_bf16 *p, int64_t lanes)
+{
+    tri_vh h = {0};
+    if (lanes == TRI_V) {
+        memcpy(&h, p, sizeof h);
+        return h;
+    }
+#if defined(TRI_ISA_512)
+    return (tri_vh)_mm256_maskz_loadu_epi16((__mmask16)((1u << lanes) - 1u), p);
+#else
+    for (int64_t l = 0; l < TRI_V; l++)
+        if (l < lanes) h[l] = p[l];
+    return h;
+#endif
+}
+TRI_INLINE void tri_v_store_bits(tri_bf16 *p, int64_t lanes, tri_vh h)
+{
+    if (lanes == TRI_V) {
+        memcpy(p, &h, sizeof h);
+        return;
+    }
+#if defined(TRI_ISA_512)
+    _mm256_mask_storeu_epi16(p, (__mmask16)((1u << lanes) - 1u), (__m256i)h);
+#else
+    for (int64_t l = 0; l < TRI_V; l++)
+        if (l < lanes) p[l] = h[l];
+#endif
+}
+
+/* Elements i .. i + lanes of an array that is bf16 or fp32. Not collective. */
+TRI_INLINE tri_vf tri_v_load(const void *p, int64_t i, int64_t lanes, bool bf16)
+{
+    if (bf16) return tri_v_widen(tri_v_load_bits((const tri_bf16 *)p + i, lanes));
+    return tri_v_load_f32((const float *)p + i, lanes);
+}
+TRI_INLINE void tri_v_store(void *p, int64_t i, int64_t lanes, tri_vf a, bool bf16)
+{
+    if (bf16)
+        tri_v_store_bits((tri_bf16 *)p + i, lanes, tri_v_narrow(a));
+    else
+        tri_v_store_f32((float *)p + i, lanes, a);
+}
+
+/* a as it would come back from memory. Not collective. */
+TRI_INLINE tri_vf tri_v_round(tri_vf a, bool bf16)
+{
+    return bf16 ? tri_v_widen(tri_v_narrow(a)) : a;
+}
+
+/* exp(x) within 2 units in the last place; 0 below -87.33, exp(88) above 88; NaN stays. The
+ * polynomial is Cephes' expf (Moshier). Not collective. */
+TRI_INLINE tri_vf tri_v_exp(tri_vf x)
+{
+    const float lowest = -87.33f;
+    const float round = 12582912.0f; /* 1.5 * 2^23: adding it rounds to an integer */
+    tri_vf c = tri_v_max(tri_v_set(lowest), tri_v_min(tri_v_set(88.0f), x));
+    tri_vf t = c * 1.44269504088896341f + round;
+    tri_vf n = t - round;
+    tri_vf r = c - n * 0.693359375f - n * -2.12194440e-4f;
+    tri_vf p = 1.9875691500e-4f + (tri_vf){0};
+    p = p * r + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    p = p * (r * r) + r + 1.0f;
+    tri_vu power = ((tri_vu)t << 23) + (127u << 23);
+    return (tri_vf)(~(x < lowest) & (tri_vi)(p * (tri_vf)power));
+}
+
+/* 1 / (1 + exp(-x)). Not collective. */
+TRI_INLINE tri_vf tri_v_sigmoid(tri_vf x)
+{
+    tri_vf c = tri_v_max(tri_v_set(-87.0f), x);
+    return 1.0f / (1.0f + tri_v_exp(-c));
+}
+
+#endif
