@@ -108,6 +108,13 @@ void tri_stream_destroy(tri_stream **stream);
 TRI_MUST_USE tri_status tri_stream_submit(tri_stream *stream, tri_progress_fn progress,
                                           const void *work, size_t work_bytes, tri_event *event);
 
+/* Queue work and wait for it, without waking the engine thread. Not collective.
+ *
+ * Errors: the failure of this or of earlier work of the stream.
+ */
+TRI_MUST_USE tri_status tri_stream_run(tri_stream *stream, tri_progress_fn progress,
+                                       const void *work, size_t work_bytes);
+
 /* Wait on the host until the stream passed the event, driving the engine meanwhile. Not collective
  * by itself. Errors: the failure of the stream's work, with its message and frames.
  */

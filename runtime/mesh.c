@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Arithmetic of coordinates, and one communicator per declared set of axes. */
+#include "runtime/mesh.h"
+
+#include "runtime/base/alloc.h"
+
+#include <assert.h>
+#include <string.h>
+
+enum { MESH_SETS = 1 << TRI_AXES };
+
+struct tri_mesh {
+    tri_mesh_args args;
+    tri_comm *comms[MESH_SETS]; /* by set of axes */
+};
+
+const char *tri_axis_name(tri_axis axis)
+{
+    static const char *const names[TRI_AXES] = {
+#define X(id, name) [TRI_AXIS_##id] = name,
+        TRI_AXIS_MAP(X)
+#undef X
+    };
+    return names[axis];
+}
+
+tri_status tri_mesh_create(const tri_mesh_args *args, tri_mesh **out)
+{
+    int n_ranks = args->world ? tri_comm_size(args->world) : args->n_ranks;
+    int rank = args->world ? tri_comm_rank(args->world) : args->rank;
+    int64_t product = 1;
+    for (int a = 0; a < TRI_AXES; a++) {
+        TRI_CHECK(args->size[a] >= 1 && args->size[a] <= n_ranks, TRI_EINVAL,
+                  "mesh axis %s has size %d: it must be 1 to %d, the number of ranks",
+                  tri_axis_name((tri_axis)a), args->size[a], n_ranks);
+        product *= args->size[a];
+        TRI_CHECK(product <= n_ranks, TRI_EINVAL,
+                  "the mesh has more places than the job has ranks (%d)", n_ranks);
+    }
+    TRI_CHECK(product == n_ranks && rank >= 0 && rank < n_ranks, TRI_EINVAL,
+              "mesh pipeline %d * data %d * context %d * tensor %d = %lld places for %d ranks",
+              args->size[TRI_AXIS_PIPELINE], args->size[TRI_AXIS_DATA],
+              args->size[TRI_AXIS_CONTEXT], args->size[TRI_AXIS_TENSOR], (long long)product,
+              n_ranks);
+    tri_mesh *mesh = NULL;
+    TRI_TRY(TRI_NEW(&mesh));
+    mesh->args = *args;
+    mesh->args.n_ranks = n_ranks;
+    mesh->args.rank = rank;
+    *out = mesh;
+    return TRI_OK;
+}
+
+void tri_mesh_close(tri_mesh **mesh)
+{
+    if (!*mesh) return;
+    for (int set = MESH_SETS - 1; set >= 0; set--)
+        tri_comm_close(&(*mesh)->comms[set]);
+    TRI_FREE(*mesh);
+}
+
+tri_status tri_mesh_declare(tri_mesh *mesh, unsigned axes)
+{
+    assert(axes < MESH_SETS);
+    if (!mesh->args.world || mesh->comms[axes]) return TRI_OK;
+    /* Ranks with the same coordinates on all other axes form a group. */
+    int color = tri_mesh_index(mesh, ~axes & (MESH_SETS - 1));
+    TRI_TRY(
+        tri_comm_split(mesh->args.world, color, tri_mesh_index(mesh, axes), &mesh->comms[axes]));
+    return TRI_OK;
+}
+
+tri_comm *tri_mesh_comm(const tri_mesh *mesh, unsigned axes)
+{
+    assert(axes < MESH_SETS && (mesh->comms[axes] || !mesh->args.world));
+    return mesh->comms[axes];
+}
+
+tri_comm *tri_mesh_world(const tri_mesh *mesh)
+{
+    return mesh->args.world;
+}
+
+int tri_mesh_ranks(const tri_mesh *mesh)
+{
+    return mesh->args.n_ranks;
+}
+
+int tri_mesh_rank(const tri_mesh *mesh)
+{
+    return mesh->args.rank;
+}
+
+int tri_mesh_size(const tri_mesh *mesh, tri_axis axis)
+{
+    return mesh->args.size[axis];
+}
+
+int tri_mesh_coord(const tri_mesh *mesh, tri_axis axis)
+{
+    return tri_mesh_coord_of(mesh, mesh->args.rank, axis);
+}
+
+int tri_mesh_product(const tri_mesh *mesh, unsigned axes)
+{
+    int product = 1;
+    for (int a = 0; a < TRI_AXES; a++)
+        if (axes & TRI_AXIS_BIT(a)) product *= mesh->args.size[a];
+    return product;
+}
+
+int tri_mesh_index(const tri_mesh *mesh, unsigned axes)
+{
+    int index = 0;
+    for (int a = 0; a < TRI_AXES; a++)
+        if (axes & TRI_AXIS_BIT(a))
+            index = index * mesh->args.size[a] + tri_mesh_coord(mesh, (tri_axis)a);
+    return index;
+}
+
+int tri_mesh_coord_of(const tri_mesh *mesh, int rank, tri_axis axis)
+{
+    for (int a = TRI_AXES - 1; a > (int)axis; a--)
+        rank /= mesh->args.size[a];
+    return rank % mesh->args.size[axis];
+}
