@@ -61,6 +61,11 @@ TRI_MUST_USE tri_status tri_spec_parse(const char *text, size_t n_bytes, const c
  * Errors: TRI_EINVAL with keys, reason and the nearest legal values. */
 TRI_MUST_USE tri_status tri_spec_check(tri_spec *spec, int n_ranks);
 
+/* tri_spec_read and tri_spec_check by rank 0, the result for all. Collective: world.
+ * Errors: theirs, on rank 0; TRI_EPEER on the others. */
+TRI_MUST_USE tri_status tri_spec_load(const char *path, int n_overrides,
+                                      const char *const *overrides, tri_comm *world, tri_spec *out);
+
 /* The resolved spec as YAML; freed by TRI_FREE. Not collective. */
 TRI_MUST_USE tri_status tri_spec_dump(const tri_spec *spec, char **out);
 

@@ -75,6 +75,9 @@ void tri_device_destroy(tri_device **device);
 
 /* As in tri_device_args. Not collective. */
 int tri_device_threads(const tri_device *device);
+
+/* Change the size of the team, before kernels are opened on the device. Not collective. */
+void tri_device_set_threads(tri_device *device, int n_threads);
 bool tri_device_yields(const tri_device *device);
 
 /* Allocate zeroed memory, aligned to 64 bytes (2 MiB and huge pages from 4 MiB on). Not collective.

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Who prints: ranks that fail cannot be asked to communicate (their peers may stand in any
+ * collective), so they take turns in time: rank 0 at once, the others after a pause in which the
+ * abort of a lower rank reaches them.
+ */
+#include "launch/report.h"
+
+#include <string.h>
+#include <time.h>
+
+enum {
+    REPORT_PAUSE_MS = 1000,
+    REPORT_STAGGER_MS = 20,
+    REPORT_STAGGERED_RANKS = 100,
+    REPORT_PEER_MS = 20000 /* a rank that waits for its end by another's hand */
+};
+
+int tri_report_exit_code(tri_status status)
+{
+    return status == TRI_OK ? 0 : status == TRI_EINVAL ? 2 : 1;
+}
+
+void tri_report_print(const tri_report *report, FILE *stream)
+{
+    const tri_err *err = &report->err;
+    fprintf(stream, "error: ");
+    if (report->n_ranks > 1)
+        fprintf(stream, "rank %d of %d, host %s, ", report->rank, report->n_ranks, report->host);
+    if (report->step >= 0) fprintf(stream, "step %lld, ", (long long)report->step);
+    fprintf(stream, "%s %s\n", tri_status_name(err->code), tri_status_text(err->code));
+    if (err->text[0]) fprintf(stream, "  %s\n", err->text);
+    for (int i = 0; report->has_frames && i < err->n_frames; i++)
+        fprintf(stream, "  at %s (%s:%d)\n", err->frames[i].function, err->frames[i].file,
+                err->frames[i].line);
+    if (report->n_ranks > 1)
+        fprintf(stream, "  %d other rank%s stopped\n", report->n_ranks - 1,
+                report->n_ranks > 2 ? "s" : "");
+    fflush(stream);
+}
+
+static void pause_ms(int64_t ms)
+{
+    struct timespec left = {.tv_sec = (time_t)(ms / 1000), .tv_nsec = (long)(ms % 1000) * 1000000};
+    while (nanosleep(&left, &left) != 0)
+        ;
+}
+
+int tri_report_end(const tri_session *session, tri_status status)
+{
+    if (status == TRI_OK) return 0;
+    bool is_open = session->world != NULL;
+    int rank = is_open ? tri_comm_rank(session->world) : session->env.rank;
+    int n_ranks = is_open ? tri_comm_size(session->world) : 1;
+    int exit_code = tri_report_exit_code(status);
+    fflush(stdout);
+    if (status == TRI_EPEER && n_ranks > 1) {
+        pause_ms(REPORT_PEER_MS);
+        return exit_code;
+    }
+    /* before MPI is up all ranks see the same wrong use */
+    if (!is_open && rank > 0) return exit_code;
+    if (rank > 0) pause_ms(REPORT_PAUSE_MS + REPORT_STAGGER_MS * (rank % REPORT_STAGGERED_RANKS));
+
+    tri_report report = {.rank = rank,
+                         .n_ranks = n_ranks,
+                         .host = session->env.host,
+                         .step = session->step,
+                         .has_frames = status != TRI_EINVAL || session->env.log > TRI_LOG_INFO,
+                         .err = *tri_err_last()};
+    report.err.code = status;
+    if (session->log.erases_line) fputs("\r\033[K", stderr);
+    tri_report_print(&report, stderr);
+    if (session->log.file) tri_report_print(&report, session->log.file);
+    if (n_ranks > 1) tri_comm_abort(session->world, exit_code);
+    return exit_code;
+}

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+/* What the keys of a job spec say together, for a number of ranks. */
+#include "launch/spec.h"
+
+#include <string.h>
+
+static tri_status check_mesh(tri_spec *spec, int n_ranks)
+{
+    int others = spec->parallel.tensor * spec->parallel.pipeline * spec->parallel.context;
+    TRI_CHECK(n_ranks % others == 0, TRI_EINVAL,
+              "parallel: tensor %d x pipeline %d x context %d do not divide %d ranks",
+              spec->parallel.tensor, spec->parallel.pipeline, spec->parallel.context, n_ranks);
+    int data = n_ranks / others;
+    if (spec->parallel.data == 0) spec->parallel.data = data;
+    TRI_CHECK(spec->parallel.data == data, TRI_EINVAL,
+              "parallel.data: %d x tensor %d x pipeline %d x context %d = %lld ranks, but the job "
+              "has %d: set parallel.data to %d or auto, or start %lld ranks",
+              spec->parallel.data, spec->parallel.tensor, spec->parallel.pipeline,
+              spec->parallel.context, (long long)spec->parallel.data * others, n_ranks, data,
+              (long long)spec->parallel.data * others);
+    return TRI_OK;
+}
+
+static tri_status check_batch(const tri_spec *spec)
+{
+    int64_t sequences = spec->batch.sequences;
+    int64_t at_once = spec->parallel.data * spec->batch.micro;
+    int64_t below = sequences / at_once * at_once;
+    if (sequences == below) return TRI_OK;
+    TRI_CHECK(
+        below > 0, TRI_EINVAL,
+        "batch.sequences: %lld is less than parallel.data %d x batch.micro %lld: the least is "
+        "%lld",
+        (long long)sequences, spec->parallel.data, (long long)spec->batch.micro,
+        (long long)at_once);
+    TRI_FAIL(TRI_EINVAL,
+             "batch.sequences: %lld is no multiple of parallel.data %d x batch.micro %lld: the "
+             "nearest are %lld and %lld",
+             (long long)sequences, spec->parallel.data, (long long)spec->batch.micro,
+             (long long)below, (long long)(below + at_once));
+}
+
+static tri_status check_data(tri_spec *spec)
+{
+    const tri_data_config *data = &spec->data;
+    bool is_text = strcmp(data->format, "text") == 0;
+    if (spec->model.vocab == 0 && is_text) spec->model.vocab = 256;
+    TRI_CHECK(spec->model.vocab > 0, TRI_EINVAL,
+              "model.vocab must be given for data.format %s: the number of ids of its tokenizer",
+              data->format);
+    TRI_CHECK(!is_text || spec->model.vocab >= 256, TRI_EINVAL,
+              "model.vocab: %lld is less than 256, the ids of data.tokenizer bytes",
+              (long long)spec->model.vocab);
+    TRI_CHECK(strcmp(data->format, "hdf5") != 0 || data->dataset[0], TRI_EINVAL,
+              "data.dataset must be given for data.format hdf5: the name of the dataset in the "
+              "file");
+    TRI_CHECK(
+        spec->train.eval_every == 0 || data->validation[0] || data->holdout > 0, TRI_EINVAL,
+        "train.eval_every: %lld, but there is nothing to evaluate on: set data.validation, or "
+        "data.holdout above 0",
+        (long long)spec->train.eval_every);
+    return TRI_OK;
+}
+
+tri_status tri_spec_check(tri_spec *spec, int n_ranks)
+{
+    TRI_CHECK(n_ranks >= 1, TRI_EINVAL, "a job of %d ranks: at least 1 is needed", n_ranks);
+    tri_spec checked = *spec;
+    TRI_TRY(check_mesh(&checked, n_ranks));
+    TRI_TRY(check_batch(&checked));
+    TRI_TRY(check_data(&checked));
+    TRI_TRY(tri_model_config_resolve(&checked.model));
+    TRI_TRY(tri_optim_check(&checked.optimizer));
+    TRI_TRY(tri_lr_check(&checked.schedule, checked.train.steps));
+    *spec = checked;
+    return TRI_OK;
+}
