@@ -56,7 +56,7 @@ WORDS = (
 )
 STDERR_DOORS = ("runtime/base/log.c",)
 EXIT_DOORS = ("runtime/coll/mpi.c", "runtime/coll.c", "runtime/coll/comm.c")
-MAX_FUNCTION, MAX_FILE, MAX_HEADER, MAX_PARAMETERS = 60, 600, 200, 8
+MAX_FUNCTION, MAX_FILE, MAX_HEADER, MAX_PARAMETERS, MAX_NESTING = 60, 600, 200, 8, 4
 # First folders of absolute paths that every Linux has.
 SYSTEM_PATHS = ("dev", "proc", "sys", "tmp", "usr", "etc", "bin", "var", "nonexistent")
 
@@ -175,16 +175,17 @@ def in_comment(lines, index):
 
 
 def functions(text):
-    """(line, name, lines, parameters) of each function defined in a C file."""
+    """(line, name, lines, parameters, nesting) of each function defined in a C file."""
     clean = re.sub(r'extern\s*""\s*\{', " ", bare(text))
     clean = re.sub(r"^[ \t]*#(?:[^\n]*\\\n)*[^\n]*", lambda m: "\n" * m.group(0).count("\n"), clean,
                    flags=re.M)
-    depth, start, opened, head = 0, 0, 0, ""
+    depth, deepest, start, head = 0, 0, 0, ""
     for position, char in enumerate(clean):
         if char == "{":
             if depth == 0:
-                opened, head = position, clean[start:position]
+                head = clean[start:position]
             depth += 1
+            deepest = depth if depth == 1 else max(deepest, depth)
         elif char == "}":
             depth -= 1
             if depth == 0:
@@ -193,11 +194,10 @@ def functions(text):
                     lead = len(head) - len(head.lstrip())
                     first = clean.count("\n", 0, start + lead)
                     yield (first + 1, match.group(1), clean.count("\n", 0, position) - first + 1,
-                           match.group(2).count(",") + 1)
+                           match.group(2).count(",") + 1, deepest - 1)
                 start = position + 1
         elif char == ";" and depth == 0:
             start = position + 1
-    assert opened >= 0
 
 
 def check_sizes():
@@ -207,11 +207,13 @@ def check_sizes():
         count = text.count("\n")
         if count > limit:
             yield f"{path}: {count} lines, at most {limit}"
-        for line, name, lines, parameters in functions(text):
+        for line, name, lines, parameters, nesting in functions(text):
             if lines > MAX_FUNCTION:
                 yield f"{path}:{line}: {name} has {lines} lines, at most {MAX_FUNCTION}"
             if parameters > MAX_PARAMETERS:
                 yield f"{path}:{line}: {name} has {parameters} parameters, at most {MAX_PARAMETERS}"
+            if nesting > MAX_NESTING:
+                yield f"{path}:{line}: {name} nests {nesting} deep, at most {MAX_NESTING}"
     for path in walk((".py", ".sh", ".cmake")):
         count = read(path).count("\n")
         if count > MAX_FILE:
