@@ -2,15 +2,9 @@
 /* Progress lines. */
 #include "launch/progress.h"
 
-#include <math.h>
-#include <time.h>
+#include "runtime/base/clock.h"
 
-static double now_s(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
-}
+#include <math.h>
 
 void tri_progress_init(tri_progress *progress, FILE *stream, bool is_terminal, int64_t steps,
                        int64_t log_every)
@@ -54,7 +48,7 @@ char *tri_progress_short(double value, char *out, size_t out_bytes)
 
 static void show_terminal(tri_progress *progress, const tri_progress_step *step)
 {
-    double now = now_s();
+    double now = tri_clock_s();
     bool is_last = step->step == progress->steps;
     if (!is_last && progress->drawn_s >= 0 && now - progress->drawn_s < 0.1) return;
     progress->drawn_s = now;

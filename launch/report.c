@@ -5,15 +5,14 @@
  */
 #include "launch/report.h"
 
-#include <string.h>
-#include <time.h>
+#include "runtime/base/clock.h"
 
-enum {
-    REPORT_PAUSE_MS = 1000,
-    REPORT_STAGGER_MS = 20,
-    REPORT_STAGGERED_RANKS = 100,
-    REPORT_PEER_MS = 20000 /* a rank that waits for its end by another's hand */
-};
+/* Seconds before a rank above 0 reports, more for each rank; and how long a rank that saw others fail
+ * waits for its end by their hand. */
+static const double report_pause_s = 1.0;
+static const double report_stagger_s = 0.02;
+static const double report_peer_s = 20.0;
+enum { REPORT_STAGGERED_RANKS = 100 };
 
 int tri_report_exit_code(tri_status status)
 {
@@ -38,13 +37,6 @@ void tri_report_print(const tri_report *report, FILE *stream)
     fflush(stream);
 }
 
-static void pause_ms(int64_t ms)
-{
-    struct timespec left = {.tv_sec = (time_t)(ms / 1000), .tv_nsec = (long)(ms % 1000) * 1000000};
-    while (nanosleep(&left, &left) != 0)
-        ;
-}
-
 int tri_report_end(const tri_session *session, tri_status status)
 {
     if (status == TRI_OK) return 0;
@@ -54,12 +46,13 @@ int tri_report_end(const tri_session *session, tri_status status)
     int exit_code = tri_report_exit_code(status);
     fflush(stdout);
     if (status == TRI_EPEER && n_ranks > 1) {
-        pause_ms(REPORT_PEER_MS);
+        tri_clock_sleep(report_peer_s);
         return exit_code;
     }
     /* before MPI is up all ranks see the same wrong use */
     if (!is_open && rank > 0) return exit_code;
-    if (rank > 0) pause_ms(REPORT_PAUSE_MS + REPORT_STAGGER_MS * (rank % REPORT_STAGGERED_RANKS));
+    if (rank > 0)
+        tri_clock_sleep(report_pause_s + report_stagger_s * (rank % REPORT_STAGGERED_RANKS));
 
     tri_report report = {.rank = rank,
                          .n_ranks = n_ranks,

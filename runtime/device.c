@@ -60,6 +60,11 @@ int tri_device_threads(const tri_device *device)
     return device->args.n_threads;
 }
 
+void tri_device_set_threads(tri_device *device, int n_threads)
+{
+    device->args.n_threads = n_threads;
+}
+
 bool tri_device_yields(const tri_device *device)
 {
     return device->args.yield;

@@ -10,7 +10,7 @@
 /* A range that has begun. */
 typedef struct tri_range {
     const char *name;
-    int64_t begin_ns;
+    uint64_t begin_ns;
 } tri_range;
 
 /* Begin a range. Not collective. Keeps: name, until the end. */

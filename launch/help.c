@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The table of commands, and the commands `help` and `version`. */
+#include "launch/help.h"
+
+#include "launch/bench.h"
+#include "launch/version.h"
+
+#include <string.h>
+
+static const char train_more[] =
+    "The job resumes by itself from the newest checkpoint in its folder. SIGTERM, SIGINT or "
+    "SIGUSR1\n"
+    "to a rank (or SIGUSR1 to mpirun) ends it after the current step, with its state saved. Any "
+    "key\n"
+    "of the spec can be overridden as section.key=value; `trireme help spec` lists them.\n"
+    "mpirun adds text of its own to a failure: `mpirun -q` keeps it quiet.\n";
+static const char check_more[] = "  --ranks N    ranks that the job will have (1)\n";
+static const char eval_more[] = "  --batches N  global batches to evaluate (those of the spec)\n";
+static const char generate_more[] = "  --prompt TEXT      how the text begins\n"
+                                    "  --tokens N         how many to add (256)\n"
+                                    "  --temperature X    0: always the most likely (0.8)\n"
+                                    "  --top-k N          choose among the N most likely; 0: all\n"
+                                    "  --seed N           of the choices (1)\n"
+                                    "  --threads N        (all cores)\n";
+static const char bench_more[] = "  --json       one JSON object per line\n"
+                                 "  --threads N  threads of a rank (its share of the cores)\n";
+static const char help_more[] =
+    "  trireme help COMMAND   one command\n"
+    "  trireme help spec      all keys of a job spec (docs/job-spec.md)\n";
+
+static const tri_command commands[] = {
+    {"train",    "JOB.yaml [key=value ...]",                 "train the model that a job spec describes", train_more,
+     tri_cmd_train                                                                                                                      },
+    {"check",    "JOB.yaml [--ranks N] [key=value ...]",
+     "check a job spec; print layout, memory and messages",                                               check_more,    tri_cmd_check  },
+    {"eval",     "CHECKPOINT [--batches N] [key=value ...]", "loss of a checkpoint on held-out data",
+     eval_more,                                                                                                          tri_cmd_eval   },
+    {"generate", "CHECKPOINT [options]",                     "sample text from a checkpoint",             generate_more,
+     tri_cmd_generate                                                                                                                   },
+    {"bench",    "NAME [--json]",                            "measure a part against its limit",          bench_more,    tri_cmd_bench  },
+    {"version",  "",                                         "version and what this build has",           "",            tri_cmd_version},
+    {"help",     "[COMMAND | spec]",                         "this text, or more of it",                  help_more,     tri_cmd_help   },
+    {NULL,       NULL,                                       NULL,                                        NULL,          NULL           },
+};
+
+const tri_command *tri_command_list(void)
+{
+    return commands;
+}
+
+const tri_command *tri_command_find(const char *name)
+{
+    for (const tri_command *row = commands; row->name; row++)
+        if (strcmp(row->name, name) == 0) return row;
+    return NULL;
+}
+
+void tri_help_print(FILE *stream)
+{
+    fprintf(stream, "usage: [mpirun -n N] trireme COMMAND ...\n\n");
+    for (const tri_command *row = commands; row->name; row++)
+        fprintf(stream, "  %-9s %-42s %s\n", row->name, row->usage, row->doc);
+    fprintf(stream, "\nTRIREME_LOG=error|warn|info|debug|trace sets what is said on the terminal.\n"
+                    "Exit codes: 0 done, 1 failed, 2 wrong use.\n");
+}
+
+tri_status tri_cmd_help(const tri_cmd_args *args)
+{
+    TRI_CHECK(args->argc <= 2, TRI_EINVAL, "help takes one word: a command, or spec");
+    if (args->argc == 1) {
+        tri_help_print(stdout);
+        return TRI_OK;
+    }
+    const char *topic = args->argv[1];
+    if (strcmp(topic, "spec") == 0) {
+        tri_spec_reference(stdout);
+        return TRI_OK;
+    }
+    const tri_command *row = tri_command_find(topic);
+    TRI_CHECK(row, TRI_EINVAL, "help: '%.40s' is not a command; `trireme help` lists them", topic);
+    printf("usage: trireme %s %s\n\n%s.\n", row->name, row->usage, row->doc);
+    if (row->more[0]) printf("\n%s", row->more);
+    if (row->run != tri_cmd_bench) return TRI_OK;
+    printf("\nnames:\n");
+    for (const tri_bench *bench = tri_bench_list(); bench->name; bench++)
+        printf("  %-12s %s\n", bench->name, bench->doc);
+    return TRI_OK;
+}
+
+tri_status tri_cmd_version(const tri_cmd_args *args)
+{
+    TRI_CHECK(args->argc == 1, TRI_EINVAL, "version takes nothing more, got '%.60s'",
+              args->argv[1]);
+    tri_version_print(stdout);
+    return TRI_OK;
+}
