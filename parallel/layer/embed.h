@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Token embedding, plus a learned position where the model has one. */
+#ifndef TRI_PARALLEL_LAYER_EMBED_H
+#define TRI_PARALLEL_LAYER_EMBED_H
+
+#include "parallel/layer/layer.h"
+
+typedef struct tri_embed_layer {
+    int64_t vocab, width;
+    tri_param *token;    /* [vocab, width] */
+    tri_param *position; /* [context, width]; NULL: none */
+} tri_embed_layer;
+
+/* x [rows, width] = token[id] + position. Not collective. ids lie in [0, vocab). */
+TRI_MUST_USE tri_status tri_embed_layer_forward(const tri_layer_call *call,
+                                                const tri_embed_layer *embed, const int32_t *ids,
+                                                void *x);
+
+/* Gradients of both tables += dx. Not collective. There is no gradient of the input. */
+TRI_MUST_USE tri_status tri_embed_layer_backward_weight(const tri_layer_call *call,
+                                                        const tri_embed_layer *embed,
+                                                        const int32_t *ids, const void *dx);
+
+#endif

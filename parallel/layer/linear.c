@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Linear layers over one to three parameters. The products of a call are made in one place for
+ * running and for preparing, so that no primitive is left to be created in a step.
+ */
+#include "parallel/layer/linear.h"
+
+#include "kernels/matmul.h"
+#include "kernels/pointwise.h"
+
+/* A run of rows of W that one product covers: part `first` and those after it. */
+typedef struct linear_span {
+    int first;
+    int64_t row, rows; /* of W, hence columns of y */
+} linear_span;
+
+typedef tri_status (*matmul_fn)(tri_kernels *kernels, const tri_matmul_args *args);
+
+/* Number of products: 1 if fused, else one per part; span i of them. */
+static linear_span span_of(const tri_linear *linear, bool fused, int i)
+{
+    if (fused) return (linear_span){0, 0, tri_linear_out(linear)};
+    int64_t row = 0;
+    for (int p = 0; p < i; p++)
+        row += linear->out[p];
+    return (linear_span){i, row, linear->out[i]};
+}
+
+int64_t tri_linear_out(const tri_linear *linear)
+{
+    int64_t out = 0;
+    for (int p = 0; p < linear->n_parts; p++)
+        out += linear->out[p];
+    return out;
+}
+
+void tri_linear_join(tri_linear *linear, tri_dtype dtype)
+{
+    bool weight = true;
+    bool gradient = true;
+    for (int p = 1; p < linear->n_parts; p++) {
+        tri_param *const *pairs[] = {&linear->weight[p - 1], &linear->bias[p - 1]};
+        for (int i = 0; i < 2; i++) {
+            const tri_param *a = pairs[i][0];
+            const tri_param *b = pairs[i][1];
+            if (!a) continue;
+            weight = weight && tri_layer_at(a->weight, a->count, dtype) == b->weight;
+            gradient = gradient && a->gradient && a->gradient + a->count == b->gradient;
+        }
+    }
+    linear->fused_weight = weight;
+    linear->fused_gradient = gradient;
+}
+
+static tri_status forward(const tri_layer_call *call, const tri_linear *linear, const void *x,
+                          void *y, matmul_fn matmul)
+{
+    int n = linear->fused_weight ? 1 : linear->n_parts;
+    for (int i = 0; i < n; i++) {
+        linear_span span = span_of(linear, linear->fused_weight, i);
+        const tri_param *bias = linear->bias[span.first];
+        tri_matmul_args args = {
+            .m = tri_layer_rows(call),
+            .n = span.rows,
+            .k = linear->in,
+            .a = x,
+            .b = linear->weight[span.first]->weight,
+            .c = tri_layer_at(y, span.row, call->dtype),
+            .bias = bias ? bias->weight : NULL,
+            .input_type = call->dtype,
+            .output_type = call->dtype,
+            .b_transposed = true,
+            .lda = linear->in,
+            .ldb = linear->in,
+            .ldc = tri_linear_out(linear),
+        };
+        TRI_TRY(matmul(call->kernels, &args));
+    }
+    return TRI_OK;
+}
+
+/* Products of parts that lie apart are added in the activations' type: sums of at most three. */
+static tri_status backward_input(const tri_layer_call *call, const tri_linear *linear,
+                                 const void *dy, void *const dx[2], matmul_fn matmul)
+{
+    int n = linear->fused_weight ? 1 : linear->n_parts;
+    for (int i = 0; i < n; i++) {
+        linear_span span = span_of(linear, linear->fused_weight, i);
+        tri_matmul_args args = {
+            .m = tri_layer_rows(call),
+            .n = linear->in,
+            .k = span.rows,
+            .a = tri_layer_at(dy, span.row, call->dtype),
+            .b = linear->weight[span.first]->weight,
+            .c = dx[i > 0],
+            .input_type = call->dtype,
+            .output_type = call->dtype,
+            .lda = tri_linear_out(linear),
+            .ldb = linear->in,
+            .ldc = linear->in,
+        };
+        TRI_TRY(matmul(call->kernels, &args));
+        if (i > 0 && matmul == tri_matmul)
+            TRI_TRY(tri_add(call->kernels, call->dtype, args.m * args.n, dx[0], dx[1], dx[0]));
+    }
+    return TRI_OK;
+}
+
+static tri_status backward_weight(const tri_layer_call *call, const tri_linear *linear,
+                                  const void *x, const void *dy, matmul_fn matmul)
+{
+    int64_t out = tri_linear_out(linear);
+    int n = linear->fused_gradient ? 1 : linear->n_parts;
+    for (int i = 0; i < n; i++) {
+        linear_span span = span_of(linear, linear->fused_gradient, i);
+        const void *part = tri_layer_at(dy, span.row, call->dtype);
+        tri_matmul_args args = {
+            .m = span.rows,
+            .n = linear->in,
+            .k = tri_layer_rows(call),
+            .a = part,
+            .b = x,
+            .c = linear->weight[span.first]->gradient,
+            .input_type = call->dtype,
+            .output_type = TRI_F32,
+            .a_transposed = true,
+            .accumulate = true,
+            .lda = out,
+            .ldb = linear->in,
+            .ldc = linear->in,
+        };
+        TRI_TRY(matmul(call->kernels, &args));
+        if (!linear->bias[span.first] || matmul != tri_matmul) continue;
+        TRI_TRY(tri_bias_backward(call->kernels, call->dtype, args.k, span.rows, out, part,
+                                  linear->bias[span.first]->gradient, call->reduction));
+    }
+    return TRI_OK;
+}
+
+tri_status tri_linear_forward(const tri_layer_call *call, const tri_linear *linear, const void *x,
+                              void *y)
+{
+    return forward(call, linear, x, y, tri_matmul);
+}
+
+tri_status tri_linear_backward_input(const tri_layer_call *call, const tri_linear *linear,
+                                     const void *dy, void *dx, void *scratch)
+{
+    return backward_input(call, linear, dy, (void *const[2]){dx, scratch}, tri_matmul);
+}
+
+tri_status tri_linear_backward_weight(const tri_layer_call *call, const tri_linear *linear,
+                                      const void *x, const void *dy)
+{
+    return backward_weight(call, linear, x, dy, tri_matmul);
+}
+
+tri_status tri_linear_prepare(const tri_layer_call *call, const tri_linear *linear, bool training)
+{
+    void *const none[2] = {NULL, NULL};
+    TRI_TRY(forward(call, linear, NULL, NULL, tri_matmul_prepare));
+    if (!training) return TRI_OK;
+    TRI_TRY(backward_input(call, linear, NULL, none, tri_matmul_prepare));
+    return backward_weight(call, linear, NULL, NULL, tri_matmul_prepare);
+}
