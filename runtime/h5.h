@@ -28,9 +28,6 @@ TRI_MUST_USE tri_status tri_h5_close(tri_h5 **h5);
 /* Close on an error path; NULL is fine. Not collective. */
 void tri_h5_destroy(tri_h5 **h5);
 
-/* Is there a dataset or group called `name`? Not collective. */
-bool tri_h5_has(tri_h5 *h5, const char *name);
-
 /* Add a contiguous dataset whose bytes the caller will write himself at *offset (in the file): fully
  * allocated, never filled. Groups on the way are made. Not collective. Errors: TRI_EIO. */
 TRI_MUST_USE tri_status tri_h5_reserve(tri_h5 *h5, const char *name, tri_dtype dtype, int n_dims,
