@@ -70,7 +70,7 @@ static void backoff_end(backoff *b, bool moved, bool is_engine, bool crowded)
     } else {
         int over = idle - spins - yields;
         double longest_s = is_engine ? 200e-6 : 50e-6;
-        double pause_s = 10e-6 * (1 + over / 4);
+        double pause_s = 10e-6 * (1 + 0.25 * over);
         tri_clock_sleep(pause_s < longest_s ? pause_s : longest_s);
     }
 }

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The rules of this tree that a compiler does not know. One check per name; ctest runs each.
 
-    tests/lint/lint.py CHECK [--objects FOLDER]     exit 1 and one line per finding, or 0
+    tests/lint/lint.py CHECK [--build FOLDER]     exit 1 and one line per finding, or 0
 
 Checks: layers doors contracts sizes marks words globals format tidy. Needs nothing but Python's
 standard library (format and tidy run clang-format and clang-tidy 14).
@@ -255,7 +255,7 @@ def check_words():
                 yield f"{path}:{number}: {line.strip()}: {why}"
 
 
-def check_globals(objects):
+def check_globals(build):
     """No mutable global below launch/: a rank is an object. Exceptions are named with a reason."""
     allowed = {}
     for line in read(pathlib.Path("tests/lint/globals.txt")).splitlines():
@@ -263,10 +263,12 @@ def check_globals(objects):
             source, symbol, reason = line.split(None, 2)
             allowed[source, symbol] = reason
     found, used = 0, set()
-    for folder in LIBRARY:
-        for path in sorted(pathlib.Path(objects).glob(f"{folder}/**/*.o")):
+    for target in sorted((build / "CMakeFiles").glob("tri*.dir")):
+        for path in sorted(target.glob("**/*.o")):
+            source = str(path.relative_to(target))[:-2]
+            if not source.startswith(LIBRARY):
+                continue
             found += 1
-            source = str(path.relative_to(objects))[:-2]
             if not (ROOT / source).is_file():
                 continue  # an object of a file that is gone
             table = subprocess.run(["objdump", "-t", str(path)], check=True, capture_output=True,
@@ -283,7 +285,7 @@ def check_globals(objects):
                 else:
                     yield f"{source}: {symbol} is a mutable global ({section}); a rank is an object"
     if not found:
-        yield f"{objects}: no object files"
+        yield f"{build}: no object files"
     for source, symbol in sorted(set(allowed) - used):
         yield f"tests/lint/globals.txt: {source} has no {symbol} any more"
 
@@ -313,26 +315,27 @@ def check_format():
                                f"not formatted: {command} -i FILE")
 
 
-def check_tidy(objects):
+def check_tidy(build):
     """clang-tidy over all sources of the build, with this build's own flags."""
     command = tool("clang-tidy")
     if not command:
         yield "clang-tidy 14 is not installed"
         return
-    # .../CMakeFiles/trireme_core.dir -> the build folder, which has the compile commands
-    build = pathlib.Path(objects).parents[1]
     entries = json.loads((build / "compile_commands.json").read_text())
-    files = sorted({e["file"] for e in entries if not pathlib.Path(e["file"]).is_relative_to(build)})
+    # a source that is compiled for several instruction sets is read once, for the last
+    commands = {e["file"]: e for e in entries if not pathlib.Path(e["file"]).is_relative_to(build)}
+    (build / "tidy").mkdir(exist_ok=True)
+    (build / "tidy/compile_commands.json").write_text(json.dumps(list(commands.values())))
 
     def one(path):
-        run = subprocess.run([command, "-p", str(build), "--quiet", "--extra-arg=-Wno-everything",
+        run = subprocess.run([command, "-p", str(build / "tidy"), "--quiet", "--extra-arg=-Wno-everything",
                               path], cwd=ROOT, capture_output=True, text=True)
         return [line.replace(str(ROOT) + "/", "") for line in run.stdout.splitlines()
                 if re.search(r": (error|warning): ", line)]
 
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         seen = set()
-        for lines in pool.map(one, files):
+        for lines in pool.map(one, sorted(commands)):
             for line in lines:
                 if line not in seen:  # a header's finding comes once per file that includes it
                     seen.add(line)
@@ -344,12 +347,12 @@ def main():
               if name.startswith("check_")}
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("check", choices=sorted(checks))
-    parser.add_argument("--objects", help="folder of trireme_core's object files (globals, tidy)")
+    parser.add_argument("--build", help="build folder (globals, tidy)")
     arguments = parser.parse_args()
     if arguments.check in ("globals", "tidy"):
-        if not arguments.objects:
-            parser.error(f"{arguments.check} needs --objects")
-        findings = checks[arguments.check](pathlib.Path(arguments.objects).resolve())
+        if not arguments.build:
+            parser.error(f"{arguments.check} needs --build")
+        findings = checks[arguments.check](pathlib.Path(arguments.build).resolve())
     else:
         findings = checks[arguments.check]()
     count = 0
