@@ -3,7 +3,7 @@
  * sums wherever columns are cut.
  */
 #include "kernels/cpu/simd.h"
-#include "kernels/cpu/vector.h"
+#include "kernels/cpu/vector_memory.h"
 
 TRI_INLINE void forward_tokens(const tri_embed_args *args, int64_t begin, int64_t end, bool bf16)
 {

@@ -4,7 +4,8 @@
  * row's running pair (online softmax, arXiv:1805.02867).
  */
 #include "kernels/cpu/simd.h"
-#include "kernels/cpu/vector.h"
+#include "kernels/cpu/vector_math.h"
+#include "kernels/cpu/vector_memory.h"
 
 enum { BLOCK = 2048 };
 

@@ -5,7 +5,7 @@
  * dx = rstd (g - mean(g) - xhat mean(g xhat)); without mean(g) for RMS norm.
  */
 #include "kernels/cpu/simd.h"
-#include "kernels/cpu/vector.h"
+#include "kernels/cpu/vector_memory.h"
 
 /* Sum of a row, which first becomes x + branch (as rounded in memory). */
 TRI_INLINE float row_sum(char *x, const char *branch, int64_t width, bool bf16)

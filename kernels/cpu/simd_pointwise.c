@@ -3,7 +3,8 @@
  * x sigmoid(2u), u = sqrt(2/pi) (x + 0.044715 x^3): the same value without a cancellation.
  */
 #include "kernels/cpu/simd.h"
-#include "kernels/cpu/vector.h"
+#include "kernels/cpu/vector_math.h"
+#include "kernels/cpu/vector_memory.h"
 
 static const float gelu_a = 1.5957691216057308f; /* 2 sqrt(2/pi) */
 static const float gelu_b = 1.5957691216057308f * 0.044715f;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Sums over rows and sums of squares. */
 #include "kernels/cpu/simd.h"
-#include "kernels/cpu/vector.h"
+#include "kernels/cpu/vector_memory.h"
 
 TRI_INLINE void sum_panel(const void *x, int64_t stride, const tri_simd_panel *panel, float *out,
                           bool bf16)

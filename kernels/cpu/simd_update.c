@@ -3,7 +3,7 @@
  * way.
  */
 #include "kernels/cpu/simd.h"
-#include "kernels/cpu/vector.h"
+#include "kernels/cpu/vector_memory.h"
 
 TRI_INLINE void write_weight(const tri_update_range *range, int64_t i, int64_t lanes, tri_vf w)
 {

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Functions of vectors, without libm. */
+#ifndef TRI_KERNELS_CPU_VECTOR_MATH_H
+#define TRI_KERNELS_CPU_VECTOR_MATH_H
+
+#include "kernels/cpu/vector.h"
+
+/* exp(x) within 2 units in the last place; 0 below -87.33, exp(88) above 88; NaN stays. The
+ * polynomial is Cephes' expf (Moshier). Not collective. */
+TRI_INLINE tri_vf tri_v_exp(tri_vf x)
+{
+    const float lowest = -87.33f;
+    const float round = 12582912.0f; /* 1.5 * 2^23: adding it rounds to an integer */
+    tri_vf c = tri_v_max(tri_v_set(lowest), tri_v_min(tri_v_set(88.0f), x));
+    tri_vf t = c * 1.44269504088896341f + round;
+    tri_vf n = t - round;
+    tri_vf r = c - n * 0.693359375f - n * -2.12194440e-4f;
+    tri_vf p = 1.9875691500e-4f + (tri_vf){0};
+    p = p * r + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    p = p * (r * r) + r + 1.0f;
+    tri_vu power = ((tri_vu)t << 23) + (127u << 23);
+    return (tri_vf)(~(x < lowest) & (tri_vi)(p * (tri_vf)power));
+}
+
+/* 1 / (1 + exp(-x)). Not collective. */
+TRI_INLINE tri_vf tri_v_sigmoid(tri_vf x)
+{
+    tri_vf c = tri_v_max(tri_v_set(-87.0f), x);
+    return 1.0f / (1.0f + tri_v_exp(-c));
+}
+
+#endif
