@@ -164,19 +164,6 @@ static tri_status loader_check(const tri_loader_args *args)
     return TRI_OK;
 }
 
-static tri_status loader_open(tri_loader *loader, const tri_loader_args *args)
-{
-    const tri_data_config *data = args->data;
-    bool own_file = args->validation && data->validation[0];
-    memcpy(loader->path, own_file ? data->validation : data->train, sizeof loader->path);
-    tri_tokens_args source = {.path = loader->path,
-                              .format = data->format,
-                              .tokenizer = data->tokenizer,
-                              .dataset = data->dataset};
-    TRI_TRY(tri_tokens_open(&source, &loader->tokens));
-    return TRI_OK;
-}
-
 /* Which samples of the file are ours: all of them, the first ones, or the held-out last ones. */
 static tri_status loader_split(tri_loader *loader, const tri_loader_args *args)
 {
@@ -204,6 +191,22 @@ static uint64_t loader_print(const tri_loader *loader)
     uint64_t rest[3] = {(uint64_t)loader->length, loader->seed, (uint64_t)loader->n_samples};
     uint64_t order = tri_crc32c(rest, sizeof rest);
     return (data >> 32 & 0xffffff) << 40 | (data & 0xffffff) << 16 | (order & 0xffff);
+}
+
+static tri_status loader_open(tri_loader *loader, const tri_loader_args *args)
+{
+    const tri_data_config *data = args->data;
+    bool own_file = args->validation && data->validation[0];
+    memcpy(loader->path, own_file ? data->validation : data->train, sizeof loader->path);
+    tri_tokens_args source = {.path = loader->path,
+                              .format = data->format,
+                              .tokenizer = data->tokenizer,
+                              .dataset = data->dataset};
+    TRI_TRY(tri_tokens_open(&source, &loader->tokens));
+    TRI_TRY(loader_split(loader, args));
+    loader->fingerprint = loader_print(loader);
+    loader->cursor[1] = (int64_t)loader->fingerprint;
+    return TRI_OK;
 }
 
 static tri_status loader_allocate(tri_loader *loader)
@@ -247,9 +250,6 @@ tri_status tri_loader_create(const tri_loader_args *args, tri_device *device, tr
     loader->offset = loader->own * args->part;
     loader->validation = args->validation;
     TRI_TRY(loader_open(loader, args));
-    TRI_TRY(loader_split(loader, args));
-    loader->fingerprint = loader_print(loader);
-    loader->cursor[1] = (int64_t)loader->fingerprint;
     TRI_TRY(loader_allocate(loader));
     TRI_TRY(loader_start(loader));
     *out = TRI_MOVE(loader);
