@@ -10,6 +10,7 @@ static const tri_format_ops *const formats[] = {
     &tri_format_uint16,
     &tri_format_llmc,
     &tri_format_megatron,
+    &tri_format_hdf5,
 };
 
 tri_status tri_format_find(const char *name, const tri_format_ops **out)

@@ -2,6 +2,7 @@
 /* Every format: what was written is what is read, across shards; damaged files are answered. */
 // TEST ranks=1 timeout=60
 #include "runtime/data/tokens.h"
+#include "runtime/h5.h"
 
 #include "tests/folder.h"
 #include "tests/test.h"
@@ -17,8 +18,10 @@ static uint16_t token_at(int64_t i)
 static tri_status open_as(tri_folder *folder, const char *format, const char *name,
                           tri_tokens **out)
 {
-    tri_tokens_args args = {
-        .path = tri_folder_at(folder, name), .format = format, .tokenizer = "bytes"};
+    tri_tokens_args args = {.path = tri_folder_at(folder, name),
+                            .format = format,
+                            .tokenizer = "bytes",
+                            .dataset = "/data/tokens"};
     TRI_TRY(tri_tokens_open(&args, out));
     return TRI_OK;
 }
@@ -325,9 +328,78 @@ TRI_TEST(megatron_negative_token)
     return TRI_OK;
 }
 
+/* A file with one dataset of n elements. */
+static tri_status put_hdf5(tri_folder *folder, const char *name, const char *dataset, tri_span data,
+                           int n_dims)
+{
+    TRI_AUTO(tri_h5) *h5 = NULL;
+    int64_t shape[2] = {n_dims == 2 ? 10 : data.count, data.count / 10};
+    TRI_TRY(tri_h5_create(tri_folder_at(folder, name), 0, &h5));
+    TRI_TRY(tri_h5_write(h5, dataset, data.dtype, n_dims, shape, data.data));
+    TRI_TRY(tri_h5_close(&h5));
+    return TRI_OK;
+}
+
+TRI_TEST(hdf5_datasets)
+{
+    TRI_AUTO(tri_folder) *folder = NULL;
+    TRI_TRY(tri_folder_create(&folder));
+    uint16_t narrow[N];
+    int64_t wide[N];
+    for (int64_t i = 0; i < N; i++)
+        wide[i] = narrow[i] = token_at(i);
+    TRI_TRY(put_hdf5(folder, "a-0.h5", "/data/tokens", tri_span_make(narrow, 2000, TRI_U16), 1));
+    TRI_TRY(put_hdf5(folder, "a-1.h5", "/data/tokens",
+                     tri_span_make(wide + 2000, N - 2000, TRI_I64), 2));
+    TRI_AUTO(tri_tokens) *tokens = NULL;
+    TRI_TRY(open_as(folder, "hdf5", "a-*.h5", &tokens));
+    TRI_TRY(expect_tokens(tokens, N, 0xffff));
+    TRI_TRY(put_tokens(folder, "raw", "w", 0, N));
+    TRI_AUTO(tri_tokens) *raw = NULL;
+    TRI_TRY(open_as(folder, "uint16", "raw", &raw));
+    EXPECT(tri_tokens_fingerprint(tokens) == tri_tokens_fingerprint(raw),
+           "the same tokens in another format have another fingerprint");
+
+    int32_t out[100];
+    wide[50] = 1ll << 40;
+    wide[70] = -2;
+    TRI_TRY(put_hdf5(folder, "bad.h5", "/data/tokens", tri_span_make(wide, N, TRI_I64), 1));
+    TRI_AUTO(tri_tokens) *bad = NULL;
+    TRI_TRY(open_as(folder, "hdf5", "bad.h5", &bad));
+    EXPECT_STATUS(tri_tokens_read(bad, 0, 100, VOCAB, out), TRI_EFORMAT,
+                  "bad.h5: token 50 is 1099511627776");
+    EXPECT_STATUS(tri_tokens_read(bad, 60, 40, VOCAB, out), TRI_EFORMAT, "token 70 is -2");
+    return TRI_OK;
+}
+
+TRI_TEST(hdf5_files_that_will_not_do)
+{
+    TRI_AUTO(tri_folder) *folder = NULL;
+    TRI_TRY(tri_folder_create(&folder));
+    float numbers[20] = {0};
+    uint16_t none = 0;
+    tri_span floats = tri_span_make(numbers, 20, TRI_F32);
+    TRI_TRY(put_hdf5(folder, "float.h5", "/data/tokens", floats, 1));
+    TRI_TRY(put_hdf5(folder, "other.h5", "/data/ids", floats, 1));
+    TRI_TRY(put_hdf5(folder, "none.h5", "/data/tokens", tri_span_make(&none, 0, TRI_U16), 1));
+    TRI_TRY(tri_folder_put(folder, "text.h5", "w", "In the beginning", 16));
+    expect_open(folder, "hdf5", "float.h5", TRI_EFORMAT, "floating-point");
+    expect_open(folder, "hdf5", "other.h5", TRI_EFORMAT, "/data/tokens");
+    expect_open(folder, "hdf5", "none.h5", TRI_EFORMAT, "is empty");
+    expect_open(folder, "hdf5", "text.h5", TRI_EFORMAT, "text.h5");
+    expect_open(folder, "hdf5", "missing.h5", TRI_EIO, "missing.h5");
+    TRI_TRY(TRI_SYS(truncate(tri_folder_at(folder, "float.h5"), 900), "truncate"));
+    expect_open(folder, "hdf5", "float.h5", TRI_EFORMAT, "float.h5");
+    tri_tokens_args args = {.path = tri_folder_at(folder, "other.h5"), .format = "hdf5"};
+    TRI_AUTO(tri_tokens) *tokens = NULL;
+    EXPECT_STATUS(tri_tokens_open(&args, &tokens), TRI_EINVAL, "data.dataset is needed");
+    return TRI_OK;
+}
+
 TRI_TEST_MAIN(TRI_TEST_ROW(text_is_bytes), TRI_TEST_ROW(uint16_shards_of_uneven_sizes),
               TRI_TEST_ROW(fingerprint_sees_size_and_contents),
               TRI_TEST_ROW(token_beyond_the_vocabulary), TRI_TEST_ROW(files_that_are_not_there),
               TRI_TEST_ROW(file_that_shrinks_is_an_error), TRI_TEST_ROW(llmc_and_its_header),
               TRI_TEST_ROW(megatron_of_every_type), TRI_TEST_ROW(megatron_damaged),
-              TRI_TEST_ROW(megatron_negative_token))
+              TRI_TEST_ROW(megatron_negative_token), TRI_TEST_ROW(hdf5_datasets),
+              TRI_TEST_ROW(hdf5_files_that_will_not_do))
