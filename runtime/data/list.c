@@ -6,11 +6,7 @@
 #include <string.h>
 
 static const tri_format_ops *const formats[] = {
-    &tri_format_text,
-    &tri_format_uint16,
-    &tri_format_llmc,
-    &tri_format_megatron,
-    &tri_format_hdf5,
+    &tri_format_text, &tri_format_uint16, &tri_format_llmc, &tri_format_megatron, &tri_format_hdf5,
 };
 
 tri_status tri_format_find(const char *name, const tri_format_ops **out)

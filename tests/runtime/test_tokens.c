@@ -21,7 +21,7 @@ static tri_status open_as(tri_folder *folder, const char *format, const char *na
     tri_tokens_args args = {.path = tri_folder_at(folder, name),
                             .format = format,
                             .tokenizer = "bytes",
-                            .dataset = "/data/tokens"};
+                            .dataset = "book/tokens"};
     TRI_TRY(tri_tokens_open(&args, out));
     return TRI_OK;
 }
@@ -348,9 +348,9 @@ TRI_TEST(hdf5_datasets)
     int64_t wide[N];
     for (int64_t i = 0; i < N; i++)
         wide[i] = narrow[i] = token_at(i);
-    TRI_TRY(put_hdf5(folder, "a-0.h5", "/data/tokens", tri_span_make(narrow, 2000, TRI_U16), 1));
-    TRI_TRY(put_hdf5(folder, "a-1.h5", "/data/tokens",
-                     tri_span_make(wide + 2000, N - 2000, TRI_I64), 2));
+    TRI_TRY(put_hdf5(folder, "a-0.h5", "book/tokens", tri_span_make(narrow, 2000, TRI_U16), 1));
+    TRI_TRY(put_hdf5(folder, "a-1.h5", "book/tokens", tri_span_make(wide + 2000, N - 2000, TRI_I64),
+                     2));
     TRI_AUTO(tri_tokens) *tokens = NULL;
     TRI_TRY(open_as(folder, "hdf5", "a-*.h5", &tokens));
     TRI_TRY(expect_tokens(tokens, N, 0xffff));
@@ -363,7 +363,7 @@ TRI_TEST(hdf5_datasets)
     int32_t out[100];
     wide[50] = 1ll << 40;
     wide[70] = -2;
-    TRI_TRY(put_hdf5(folder, "bad.h5", "/data/tokens", tri_span_make(wide, N, TRI_I64), 1));
+    TRI_TRY(put_hdf5(folder, "bad.h5", "book/tokens", tri_span_make(wide, N, TRI_I64), 1));
     TRI_AUTO(tri_tokens) *bad = NULL;
     TRI_TRY(open_as(folder, "hdf5", "bad.h5", &bad));
     EXPECT_STATUS(tri_tokens_read(bad, 0, 100, VOCAB, out), TRI_EFORMAT,
@@ -379,12 +379,12 @@ TRI_TEST(hdf5_files_that_will_not_do)
     float numbers[20] = {0};
     uint16_t none = 0;
     tri_span floats = tri_span_make(numbers, 20, TRI_F32);
-    TRI_TRY(put_hdf5(folder, "float.h5", "/data/tokens", floats, 1));
-    TRI_TRY(put_hdf5(folder, "other.h5", "/data/ids", floats, 1));
-    TRI_TRY(put_hdf5(folder, "none.h5", "/data/tokens", tri_span_make(&none, 0, TRI_U16), 1));
+    TRI_TRY(put_hdf5(folder, "float.h5", "book/tokens", floats, 1));
+    TRI_TRY(put_hdf5(folder, "other.h5", "book/ids", floats, 1));
+    TRI_TRY(put_hdf5(folder, "none.h5", "book/tokens", tri_span_make(&none, 0, TRI_U16), 1));
     TRI_TRY(tri_folder_put(folder, "text.h5", "w", "In the beginning", 16));
     expect_open(folder, "hdf5", "float.h5", TRI_EFORMAT, "floating-point");
-    expect_open(folder, "hdf5", "other.h5", TRI_EFORMAT, "/data/tokens");
+    expect_open(folder, "hdf5", "other.h5", TRI_EFORMAT, "book/tokens");
     expect_open(folder, "hdf5", "none.h5", TRI_EFORMAT, "is empty");
     expect_open(folder, "hdf5", "text.h5", TRI_EFORMAT, "text.h5");
     expect_open(folder, "hdf5", "missing.h5", TRI_EIO, "missing.h5");
