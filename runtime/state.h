@@ -26,6 +26,9 @@ typedef struct tri_init {
     float std;
 } tri_init;
 
+/* A row. Its external name is TENSOR["[" RANGE{", " RANGE} "]"]["^T"], RANGE = ":" or BEGIN:END: the row
+ * is that block of TENSOR, transposed where ^T stands ("h.0.c_attn.weight[:, 768:1536]^T": the keys
+ * of a fused [in, out] matrix, as [out, in]). */
 typedef struct tri_row {
     char name[TRI_NAME_BYTES];     /* "param/layers.3.attention.q.weight", "optim/adamw/m/..." */
     char external[TRI_NAME_BYTES]; /* Hugging Face name, "" if none */
