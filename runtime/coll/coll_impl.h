@@ -67,7 +67,7 @@ struct tri_comm {
     void *state; /* the backend's own */
 };
 
-extern const tri_coll_ops tri_coll_self;
+extern const tri_coll_ops tri_coll_self, tri_coll_thread;
 
 /* An empty communicator for a backend to fill: ops, device, rank, size; a stream if it has peers.
  * Not collective. */

@@ -178,7 +178,7 @@ void tri_engine_init(tri_engine *engine)
 
 void tri_engine_fini(tri_engine *engine)
 {
-    assert(!engine->streams && "a device is closed after its communicators");
+    /* Streams may be left where a rank failed: communicators are not closed on an error path. */
     tri_mutex_lock(&engine->sleep_lock);
     atomic_store(&engine->stop, true);
     tri_cond_wake(&engine->wake);

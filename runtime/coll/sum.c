@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Sums tile by tile: all ranks' values of a tile are accumulated in the first-level cache and then
+ * written to every destination, so that each input is read once and each output written once.
+ *
+ * The loops are compiled once per instruction set and chosen at run time. Addition is exact IEEE in
+ * all of them, and each element is summed by itself: the variants give the same bits.
+ */
+#include "runtime/coll/sum.h"
+
+#include "runtime/base/int.h"
+
+#include <string.h>
+#if defined(__x86_64__)
+#include <emmintrin.h>
+#endif
+
+enum { SUM_TILE = 1024 };
+
+typedef union sum_tile {
+    _Alignas(64) float f32[SUM_TILE];
+    double f64[SUM_TILE];
+    int64_t i64[SUM_TILE];
+    tri_bf16 bf16[SUM_TILE];
+} sum_tile;
+
+#define SUM_INLINE static inline __attribute__((always_inline))
+
+/* Load the first tile, or add, or take the larger or the smaller. */
+#define SUM_ACCUMULATE(type)                                                    \
+    SUM_INLINE void accumulate_##type(type *acc, const type *x, int n, int how) \
+    {                                                                           \
+        if (how < 0) {                                                          \
+            memcpy(acc, x, (size_t)n * sizeof *acc);                            \
+        } else if (how == TRI_SUM) {                                            \
+            _Pragma("omp simd") for (int i = 0; i < n; i++) acc[i] += x[i];     \
+        } else if (how == TRI_MAX) {                                            \
+            _Pragma("omp simd") for (int i = 0; i < n; i++) acc[i] =            \
+                x[i] > acc[i] ? x[i] : acc[i];                                  \
+        } else {                                                                \
+            _Pragma("omp simd") for (int i = 0; i < n; i++) acc[i] =            \
+                x[i] < acc[i] ? x[i] : acc[i];                                  \
+        }                                                                       \
+    }
+SUM_ACCUMULATE(float)
+SUM_ACCUMULATE(double)
+SUM_ACCUMULATE(int64_t)
+
+SUM_INLINE float bf16_widen(tri_bf16 x)
+{
+    union {
+        uint32_t bits;
+        float value;
+    } wide = {.bits = (uint32_t)x << 16};
+    return wide.value;
+}
+
+/* As tri_f32_to_bf16, without a branch. */
+SUM_INLINE tri_bf16 bf16_round(float x)
+{
+    union {
+        float value;
+        uint32_t bits;
+    } wide = {.value = x};
+    uint32_t rounded = (wide.bits + 0x7fffu + (wide.bits >> 16 & 1u)) >> 16;
+    uint32_t quiet = wide.bits >> 16 | 0x40u;
+    return (tri_bf16)((wide.bits & 0x7fffffffu) > 0x7f800000u ? quiet : rounded);
+}
+
+SUM_INLINE void accumulate_bf16(float *acc, const tri_bf16 *x, int n, int how)
+{
+    if (how < 0) {
+        _Pragma("omp simd") for (int i = 0; i < n; i++) acc[i] = bf16_widen(x[i]);
+    } else {
+        _Pragma("omp simd") for (int i = 0; i < n; i++) acc[i] += bf16_widen(x[i]);
+    }
+}
+
+SUM_INLINE void round_bf16(tri_bf16 *out, const float *acc, int n)
+{
+    _Pragma("omp simd") for (int i = 0; i < n; i++) out[i] = bf16_round(acc[i]);
+}
+
+/* The sum of one tile that starts at element `begin` of every input; where it lies. */
+SUM_INLINE const void *sum_one_tile(tri_dtype dtype, tri_redop op, int n_in, const void *const *in,
+                                    int64_t begin, int n, sum_tile *tile)
+{
+    for (int r = 0; r < n_in; r++) {
+        int how = r == 0 ? -1 : (int)op;
+        if (dtype == TRI_F32)
+            accumulate_float(tile[0].f32, (const float *)in[r] + begin, n, how);
+        else if (dtype == TRI_BF16)
+            accumulate_bf16(tile[0].f32, (const tri_bf16 *)in[r] + begin, n, how);
+        else if (dtype == TRI_F64)
+            accumulate_double(tile[0].f64, (const double *)in[r] + begin, n, how);
+        else
+            accumulate_int64_t(tile[0].i64, (const int64_t *)in[r] + begin, n, how);
+    }
+    if (dtype != TRI_BF16) return &tile[0];
+    round_bf16(tile[1].bf16, tile[0].f32, n);
+    return &tile[1];
+}
+
+typedef const void *sum_tile_fn(tri_dtype dtype, tri_redop op, int n_in, const void *const *in,
+                                int64_t begin, int n, sum_tile *tile);
+
+static const void *sum_tile_plain(tri_dtype dtype, tri_redop op, int n_in, const void *const *in,
+                                  int64_t begin, int n, sum_tile *tile)
+{
+    return sum_one_tile(dtype, op, n_in, in, begin, n, tile);
+}
+
+#if defined(__x86_64__)
+__attribute__((target("avx2"))) static const void *sum_tile_avx2(tri_dtype dtype, tri_redop op,
+                                                                 int n_in, const void *const *in,
+                                                                 int64_t begin, int n,
+                                                                 sum_tile *tile)
+{
+    return sum_one_tile(dtype, op, n_in, in, begin, n, tile);
+}
+
+__attribute__((target("avx512f,avx512bw,avx512vl,avx512dq"))) static const void *
+sum_tile_avx512(tri_dtype dtype, tri_redop op, int n_in, const void *const *in, int64_t begin,
+                int n, sum_tile *tile)
+{
+    return sum_one_tile(dtype, op, n_in, in, begin, n, tile);
+}
+#endif
+
+static sum_tile_fn *sum_choose(void)
+{
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq"))
+        return sum_tile_avx512;
+    if (__builtin_cpu_supports("avx2")) return sum_tile_avx2;
+#endif
+    return sum_tile_plain;
+}
+
+void tri_coll_fence(void)
+{
+#if defined(__x86_64__)
+    _mm_sfence();
+#endif
+}
+
+void tri_coll_copy(void *out, const void *in, size_t bytes, bool past_cache)
+{
+    size_t done = 0;
+#if defined(__x86_64__)
+    if (past_cache && (uintptr_t)out % 16 == 0) {
+        const char *from = in;
+        char *to = out;
+        for (; done + 64 <= bytes; done += 64) {
+            __m128i a = _mm_loadu_si128((const void *)(from + done));
+            __m128i b = _mm_loadu_si128((const void *)(from + done + 16));
+            __m128i c = _mm_loadu_si128((const void *)(from + done + 32));
+            __m128i d = _mm_loadu_si128((const void *)(from + done + 48));
+            _mm_stream_si128((void *)(to + done), a);
+            _mm_stream_si128((void *)(to + done + 16), b);
+            _mm_stream_si128((void *)(to + done + 32), c);
+            _mm_stream_si128((void *)(to + done + 48), d);
+        }
+    }
+#else
+    (void)past_cache;
+#endif
+    memcpy((char *)out + done, (const char *)in + done, bytes - done);
+}
+
+void tri_coll_reduce(tri_dtype dtype, tri_redop op, int n_in, const void *const *in, int n_out,
+                     void *const *out, int64_t count, bool past_cache)
+{
+    sum_tile_fn *sum = sum_choose();
+    size_t element = tri_dtype_bytes(dtype);
+    sum_tile tile[2];
+    for (int64_t begin = 0; begin < count; begin += SUM_TILE) {
+        int n = (int)tri_min64(SUM_TILE, count - begin);
+        const void *result = sum(dtype, op, n_in, in, begin, n, tile);
+        for (int o = 0; o < n_out; o++)
+            tri_coll_copy((char *)out[o] + (size_t)begin * element, result, (size_t)n * element,
+                          past_cache);
+    }
+}
