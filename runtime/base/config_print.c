@@ -3,6 +3,7 @@
 #include "runtime/base/config.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,9 +20,13 @@ static void append(char *out, size_t out_bytes, const char *format, ...)
     va_end(args);
 }
 
-/* The shortest decimal that reads back to the same double. */
+/* The shortest decimal that reads back to the same double; whole numbers below 1e10 without exponent. */
 static void format_double(double x, char *out, size_t out_bytes)
 {
+    if (x == rint(x) && fabs(x) < 1e10) {
+        snprintf(out, out_bytes, "%.0f", x);
+        return;
+    }
     for (int digits = 1; digits <= 17; digits++) {
         snprintf(out, out_bytes, "%.*g", digits, x);
         if (strtod(out, NULL) == x) return;
@@ -207,11 +212,10 @@ static void print_row(const tri_field *field, FILE *stream)
     char takes[TRI_CONFIG_TEXT_BYTES];
     tri_config_takes(field, takes, sizeof takes);
     const char *initial = field->initial ? field->initial : "required";
-    const char *open = field->type == TRI_FIELD_DOUBLE2 && field->initial ? "[" : "";
-    const char *close = *open ? "]" : "";
-    fprintf(stream, "| `%s` | %s%s%s | %s%s%s%s |", field->key, takes, field->unit ? "; " : "",
-            field->unit ? field->unit : "", open, initial[0] ? initial : "empty", close, "");
-    fprintf(stream, " %s%s |\n", field->doc,
+    bool is_pair = field->type == TRI_FIELD_DOUBLE2 && field->initial;
+    fprintf(stream, "| `%s` | %s%s%s | %s%s%s | %s%s |\n", field->key, takes,
+            field->unit ? "; " : "", field->unit ? field->unit : "", is_pair ? "[" : "",
+            initial[0] ? initial : "empty", is_pair ? "]" : "", field->doc,
             field->flags & TRI_FIELD_FIXED ? " Fixed for the life of a run." : "");
 }
 
