@@ -24,9 +24,11 @@ void tri_report_print(const tri_report *report, FILE *stream)
     const tri_err *err = &report->err;
     fprintf(stream, "error: ");
     if (report->n_ranks > 1)
-        fprintf(stream, "rank %d of %d, host %s, ", report->rank, report->n_ranks, report->host);
-    if (report->step >= 0) fprintf(stream, "step %lld, ", (long long)report->step);
-    fprintf(stream, "%s %s\n", tri_status_name(err->code), tri_status_text(err->code));
+        fprintf(stream, "rank %d of %d, host %s", report->rank, report->n_ranks, report->host);
+    if (report->step >= 0)
+        fprintf(stream, "%sstep %lld", report->n_ranks > 1 ? ", " : "", (long long)report->step);
+    fprintf(stream, "%s%s %s\n", report->n_ranks > 1 || report->step >= 0 ? ": " : "",
+            tri_status_name(err->code), tri_status_text(err->code));
     if (err->text[0]) fprintf(stream, "  %s\n", err->text);
     for (int i = 0; report->has_frames && i < err->n_frames; i++)
         fprintf(stream, "  at %s (%s:%d)\n", err->frames[i].function, err->frames[i].file,

@@ -36,18 +36,6 @@ enum {
             NULL                                                                                  \
     }
 
-static const char *const *families(void)
-{
-    static const char *const names[] = {"gpt2", "llama", NULL};
-    return names;
-}
-
-static const char *const *optimizers(void)
-{
-    static const char *const names[] = {"sgd", "adamw", NULL};
-    return names;
-}
-
 static const char *const *decays(void)
 {
     static const char *const names[] = {"constant", "cosine", "linear", "wsd", NULL};
@@ -80,7 +68,7 @@ static const tri_field spec_fields[] = {
            "Seed of initial weights, data order and dropout."),
     ENUM(precision, "fp32", precisions, precision_values,
          "Activations and matrix products; sums, gradients and master weights are always fp32."),
-    CHOICE(model.family, NULL, families, FIXED, "Kind of model."),
+    CHOICE(model.family, NULL, tri_model_families, FIXED, "Kind of model."),
     NUMBER(INT64, model.layers, NULL, 1, 10000, FIXED, NULL, "Transformer blocks."),
     NUMBER(INT64, model.hidden, NULL, 1, 1048576, FIXED, NULL,
            "Width of the residual stream; heads divide it."),
@@ -126,7 +114,7 @@ static const tri_field spec_fields[] = {
            "0: every replica updates all weights; 1: each a share, with its optimizer state."),
     NUMBER(DOUBLE, parallel.bucket_mb, "25", 0, 65536, ABOVE, "MiB",
            "Gradients that are reduced together, behind the backward pass."),
-    CHOICE(optimizer.name, "adamw", optimizers, FIXED, "The update rule."),
+    CHOICE(optimizer.name, "adamw", tri_optim_names, FIXED, "The update rule."),
     NUMBER(DOUBLE, optimizer.lr, NULL, 0, 1000, ABOVE, NULL, "Peak learning rate."),
     NUMBER(DOUBLE2, optimizer.betas, "0.9, 0.95", 0, 1, BELOW, NULL,
            "Decay of the first and second moment (adamw)."),
