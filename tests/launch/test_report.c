@@ -15,7 +15,7 @@ static void print(const tri_report *report, char *out, size_t out_bytes)
 
 static tri_status fail_inside(void)
 {
-    TRI_FAIL(TRI_EIO, "shard /x/rank-3.h5: write of %d bytes", 4096);
+    TRI_FAIL(TRI_EIO, "shard /tmp/rank-3.h5: write of %d bytes", 4096);
 }
 
 static tri_status fail(void)
@@ -34,7 +34,7 @@ TRI_TEST(form_of_many_ranks)
     print(&report, got, sizeof got);
     snprintf(want, sizeof want,
              "error: rank 3 of 8, host n02, step 1200: TRI_EIO file or socket error\n"
-             "  shard /x/rank-3.h5: write of 4096 bytes\n"
+             "  shard /tmp/rank-3.h5: write of 4096 bytes\n"
              "  at fail_inside (%s:%d)\n"
              "  at fail (%s:%d)\n"
              "  7 other ranks stopped\n",
