@@ -22,7 +22,7 @@ tri_status tri_comm_make(const tri_coll_ops *ops, tri_device *device, int rank, 
     comm->device = device;
     comm->rank = rank;
     comm->size = size;
-    if (size > 1) TRI_TRY(tri_stream_create(device, ops->name, &comm->stream));
+    if (ops != &tri_coll_self) TRI_TRY(tri_stream_create(device, ops->name, &comm->stream));
     *out = TRI_MOVE(comm);
     return TRI_OK;
 }

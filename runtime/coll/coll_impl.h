@@ -67,7 +67,7 @@ struct tri_comm {
     void *state; /* the backend's own */
 };
 
-extern const tri_coll_ops tri_coll_self, tri_coll_thread;
+extern const tri_coll_ops tri_coll_self, tri_coll_thread, tri_coll_node, tri_coll_mpi;
 
 /* An empty communicator for a backend to fill: ops, device, rank, size; a stream if it has peers.
  * Not collective. */
@@ -76,6 +76,13 @@ TRI_MUST_USE tri_status tri_comm_make(const tri_coll_ops *ops, tri_device *devic
 
 /* Free a communicator whose set-up failed: not collective, for TRI_AUTO. */
 void tri_comm_destroy(tri_comm **comm);
+
+/* Let the ranks of `carrier`, which share a host, communicate through shared memory. Collective.
+ *
+ * Writes: *out. Keeps: carrier, which *out closes, on success. Errors: one on all ranks where it
+ * cannot be had: TRI_ENOMEM, TRI_EIO, TRI_EPEER where another rank has the reason.
+ */
+TRI_MUST_USE tri_status tri_node_open(tri_comm *carrier, tri_comm **out);
 
 /* Run work on the communicator's stream and wait: how a backend makes its blocking set-up calls
  * (one thread at a time in foreign libraries). Not collective by itself. */

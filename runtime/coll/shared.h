@@ -39,6 +39,7 @@ typedef struct tri_shared_slot {
     _Alignas(64) tri_shared_place place;
     _Alignas(64) tri_shared_letter letters[2];
     _Alignas(64) atomic_ullong taken; /* letters taken by their receivers */
+    _Alignas(64) atomic_uint abort;   /* used in rank 0's slot where processes share memory */
 } tri_shared_slot;
 
 typedef struct tri_shared tri_shared;

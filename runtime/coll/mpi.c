@@ -1,0 +1,575 @@
+// SPDX-License-Identifier: Apache-2.0
+/* MPI: ranks anywhere. The only file that calls it, Init and Finalize included.
+ *
+ * All calls are made inside polled work, by one thread at a time (MPI_THREAD_SERIALIZED). MPI leaves
+ * the order of a reduction open; here pieces are exchanged, summed in rank order by their owner, and
+ * gathered. The backend "mpi-native" is MPI's own reductions, for comparison only: it blocks the
+ * engine and states no order.
+ */
+#include "runtime/base/alloc.h"
+#include "runtime/base/int.h"
+#include "runtime/base/log.h"
+#include "runtime/coll/coll_impl.h"
+#include "runtime/coll/sum.h"
+
+#include <mpi.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    MPI_SCRATCH_BYTES = 4 << 20,
+    MPI_SMALL_BYTES = 16 << 10, /* all-reduce up to here: gather everything, sum locally */
+    MPI_PART_ELEMENTS = 64,
+    MPI_TAG_PIECE = 1,
+    MPI_TAG_USER = 2
+};
+
+enum { PHASE_START, PHASE_GATHERED, PHASE_EXCHANGED, PHASE_SPREAD, PHASE_LAST };
+
+typedef struct mpi_state {
+    MPI_Comm comm;
+    bool is_world;         /* closing it ends MPI */
+    MPI_Request *requests; /* of the collective under way, [2 * size] */
+    int n_requests;
+    MPI_Request send, recv;
+    char *scratch; /* of reductions */
+    size_t scratch_bytes;
+    const void **sources; /* [size] */
+} mpi_state;
+
+extern const tri_coll_ops tri_coll_mpi_native;
+
+static tri_status mpi_check(int code, const char *call)
+{
+    if (code == MPI_SUCCESS) return TRI_OK;
+    char text[MPI_MAX_ERROR_STRING + 1] = "";
+    int n = 0;
+    MPI_Error_string(code, text, &n);
+    TRI_FAIL(TRI_ECOMM, "%.120s: %s", call, text);
+}
+#define TRI_MPI(call) mpi_check((call), #call)
+
+/* A span as MPI counts it: bytes, or one element of a type of its own where they pass INT_MAX. */
+typedef struct mpi_shape {
+    MPI_Datatype type;
+    int count;
+    bool is_own;
+} mpi_shape;
+
+static tri_status shape_make(size_t bytes, mpi_shape *out)
+{
+    enum { UNIT = 1 << 30 };
+    *out = (mpi_shape){.type = MPI_BYTE, .count = (int)bytes};
+    if (bytes <= INT_MAX) return TRI_OK;
+    int lengths[2] = {0, (int)(bytes % UNIT)};
+    TRI_TRY(tri_int((int64_t)(bytes / UNIT), &lengths[0]));
+    MPI_Aint starts[2] = {0, (MPI_Aint)(bytes - bytes % UNIT)};
+    MPI_Datatype types[2] = {MPI_BYTE, MPI_BYTE};
+    TRI_TRY(TRI_MPI(MPI_Type_contiguous(UNIT, MPI_BYTE, &types[0])));
+    TRI_TRY(TRI_MPI(MPI_Type_create_struct(2, lengths, starts, types, &out->type)));
+    TRI_TRY(TRI_MPI(MPI_Type_free(&types[0])));
+    TRI_TRY(TRI_MPI(MPI_Type_commit(&out->type)));
+    out->count = 1;
+    out->is_own = true;
+    return TRI_OK;
+}
+
+/* MPI keeps the type until the calls that use it are done. */
+static void shape_free(mpi_shape *shape)
+{
+    if (shape->is_own) MPI_Type_free(&shape->type);
+}
+
+static tri_status requests_done(mpi_state *mpi, bool *done)
+{
+    int flag = 0;
+    TRI_TRY(TRI_MPI(MPI_Testall(mpi->n_requests, mpi->requests, &flag, MPI_STATUSES_IGNORE)));
+    *done = flag;
+    if (flag) mpi->n_requests = 0;
+    return TRI_OK;
+}
+
+/* Rank r's part of [0, n). */
+static void part_of(const tri_comm *comm, int r, int64_t n, int64_t *begin, int64_t *count)
+{
+    int64_t part = tri_round_up((n + comm->size - 1) / comm->size, MPI_PART_ELEMENTS);
+    *begin = tri_min64(n, r * part);
+    *count = tri_min64(part, n - *begin);
+}
+
+/* Elements of one rank's part in a round that fits the scratch memory. */
+static int64_t part_elements(const tri_comm *comm, const mpi_state *mpi, size_t element)
+{
+    int64_t fits = (int64_t)(mpi->scratch_bytes / element) / comm->size;
+    return fits / MPI_PART_ELEMENTS * MPI_PART_ELEMENTS;
+}
+
+/* Where the part of rank r lies in this rank's input, and its size, in the round at `position`. */
+static char *piece_of(const tri_coll_work *work, const mpi_state *mpi, int r, int64_t *count)
+{
+    const tri_comm *comm = work->comm;
+    size_t element = tri_dtype_bytes(work->in.dtype);
+    int64_t most = part_elements(comm, mpi, element), begin = 0;
+    if (work->kind == TRI_COLL_ALLREDUCE) {
+        int64_t n = tri_min64(most * comm->size, work->in.count - work->position);
+        part_of(comm, r, n, &begin, count);
+        begin += work->position;
+    } else {
+        *count = tri_min64(most, work->out.count - work->position);
+        begin = r * work->out.count + work->position;
+    }
+    return (char *)work->in.data + (size_t)begin * element;
+}
+
+/* Every rank gets its own part from all others. */
+static tri_status pieces_exchange(tri_coll_work *work, mpi_state *mpi)
+{
+    const tri_comm *comm = work->comm;
+    size_t element = tri_dtype_bytes(work->in.dtype);
+    int64_t mine = 0, theirs = 0;
+    mpi->sources[comm->rank] = piece_of(work, mpi, comm->rank, &mine);
+    for (int i = 1; i < comm->size; i++) {
+        int from = (comm->rank + i) % comm->size, to = (comm->rank + comm->size - i) % comm->size;
+        char *into = mpi->scratch + (size_t)(from * mine) * element;
+        mpi->sources[from] = into;
+        TRI_TRY(TRI_MPI(MPI_Irecv(into, (int)(mine * (int64_t)element), MPI_BYTE, from,
+                                  MPI_TAG_PIECE, mpi->comm, &mpi->requests[mpi->n_requests])));
+        mpi->n_requests++;
+        const char *piece = piece_of(work, mpi, to, &theirs);
+        TRI_TRY(TRI_MPI(MPI_Isend(piece, (int)(theirs * (int64_t)element), MPI_BYTE, to,
+                                  MPI_TAG_PIECE, mpi->comm, &mpi->requests[mpi->n_requests])));
+        mpi->n_requests++;
+    }
+    work->phase = PHASE_EXCHANGED;
+    return TRI_OK;
+}
+
+/* Every rank gives its part of the sum to all others. */
+static tri_status pieces_spread(tri_coll_work *work, mpi_state *mpi)
+{
+    const tri_comm *comm = work->comm;
+    int64_t element = (int64_t)tri_dtype_bytes(work->in.dtype), mine = 0, theirs = 0;
+    const char *own = piece_of(work, mpi, comm->rank, &mine);
+    for (int i = 1; i < comm->size; i++) {
+        int from = (comm->rank + i) % comm->size, to = (comm->rank + comm->size - i) % comm->size;
+        char *into = piece_of(work, mpi, from, &theirs);
+        TRI_TRY(TRI_MPI(MPI_Irecv(into, (int)(theirs * element), MPI_BYTE, from, MPI_TAG_PIECE,
+                                  mpi->comm, &mpi->requests[mpi->n_requests])));
+        mpi->n_requests++;
+        TRI_TRY(TRI_MPI(MPI_Isend(own, (int)(mine * element), MPI_BYTE, to, MPI_TAG_PIECE,
+                                  mpi->comm, &mpi->requests[mpi->n_requests])));
+        mpi->n_requests++;
+    }
+    work->phase = PHASE_SPREAD;
+    return TRI_OK;
+}
+
+static void pieces_sum(tri_coll_work *work, mpi_state *mpi)
+{
+    const tri_comm *comm = work->comm;
+    int64_t count = 0;
+    void *outs[1] = {piece_of(work, mpi, comm->rank, &count)};
+    if (work->kind == TRI_COLL_REDUCE_SCATTER)
+        outs[0] = tri_span_part(work->out, work->position, count).data;
+    tri_coll_reduce(work->in.dtype, work->op, comm->size, mpi->sources, 1, outs, count, false);
+}
+
+/* The round at `position` is over: the next, or the end. */
+static tri_status pieces_next(tri_coll_work *work, mpi_state *mpi, bool *done)
+{
+    const tri_comm *comm = work->comm;
+    int64_t part = part_elements(comm, mpi, tri_dtype_bytes(work->in.dtype));
+    bool whole = work->kind == TRI_COLL_ALLREDUCE;
+    work->position += whole ? part * comm->size : part;
+    *done = work->position >= (whole ? work->in.count : work->out.count);
+    if (!*done) TRI_TRY(pieces_exchange(work, mpi));
+    return TRI_OK;
+}
+
+/* Start a call; what is left is to wait, and for reductions to sum. */
+static tri_status mpi_start(tri_coll_work *work, mpi_state *mpi)
+{
+    const tri_comm *comm = work->comm;
+    MPI_Request *request = mpi->requests;
+    size_t bytes = tri_span_bytes(work->in);
+    bool small = bytes <= MPI_SMALL_BYTES && bytes * (size_t)comm->size <= mpi->scratch_bytes;
+    if (work->kind == TRI_COLL_REDUCE_SCATTER || (work->kind == TRI_COLL_ALLREDUCE && !small)) {
+        TRI_TRY(pieces_exchange(work, mpi));
+        return TRI_OK;
+    }
+    work->phase = PHASE_LAST;
+    mpi->n_requests = 1;
+    if (work->kind == TRI_COLL_BARRIER) {
+        TRI_TRY(TRI_MPI(MPI_Ibarrier(mpi->comm, request)));
+        return TRI_OK;
+    }
+    if (work->kind == TRI_COLL_ALLREDUCE) {
+        work->phase = PHASE_GATHERED;
+        TRI_TRY(TRI_MPI(MPI_Iallgather(work->in.data, (int)bytes, MPI_BYTE, mpi->scratch,
+                                       (int)bytes, MPI_BYTE, mpi->comm, request)));
+        return TRI_OK;
+    }
+    mpi_shape shape;
+    if (work->kind == TRI_COLL_ALLTOALL) bytes /= (size_t)comm->size;
+    TRI_TRY(shape_make(bytes, &shape));
+    int code = MPI_SUCCESS;
+    if (work->kind == TRI_COLL_BROADCAST) {
+        code = MPI_Ibcast(work->in.data, shape.count, shape.type, work->peer, mpi->comm, request);
+    } else if (work->kind == TRI_COLL_ALLTOALL) {
+        code = MPI_Ialltoall(work->in.data, shape.count, shape.type, work->out.data, shape.count,
+                             shape.type, mpi->comm, request);
+    } else {
+        bool in_place = work->in.data == (char *)work->out.data + (size_t)comm->rank * bytes;
+        code = MPI_Iallgather(in_place ? MPI_IN_PLACE : work->in.data, shape.count, shape.type,
+                              work->out.data, shape.count, shape.type, mpi->comm, request);
+    }
+    shape_free(&shape);
+    TRI_TRY(mpi_check(code, "starting a collective call"));
+    return TRI_OK;
+}
+
+static void gathered_sum(tri_coll_work *work, mpi_state *mpi)
+{
+    int size = work->comm->size;
+    for (int r = 0; r < size; r++)
+        mpi->sources[r] = mpi->scratch + (size_t)r * tri_span_bytes(work->in);
+    void *outs[1] = {work->out.data};
+    tri_coll_reduce(work->in.dtype, work->op, size, mpi->sources, 1, outs, work->in.count, false);
+}
+
+static tri_status transfer_start(tri_coll_work *work, mpi_state *mpi)
+{
+    mpi_shape shape;
+    TRI_TRY(shape_make(tri_span_bytes(work->in), &shape));
+    int code = work->kind == TRI_COLL_SEND
+                   ? MPI_Isend(work->in.data, shape.count, shape.type, work->peer, MPI_TAG_USER,
+                               mpi->comm, &mpi->send)
+                   : MPI_Irecv(work->out.data, shape.count, shape.type, work->peer, MPI_TAG_USER,
+                               mpi->comm, &mpi->recv);
+    shape_free(&shape);
+    TRI_TRY(mpi_check(code, work->kind == TRI_COLL_SEND ? "MPI_Isend" : "MPI_Irecv"));
+    work->phase = PHASE_LAST;
+    return TRI_OK;
+}
+
+static tri_status transfer_progress(tri_coll_work *work, mpi_state *mpi, bool *done)
+{
+    bool sends = work->kind == TRI_COLL_SEND;
+    if (work->phase == PHASE_START) TRI_TRY(transfer_start(work, mpi));
+    int flag = 0;
+    MPI_Status status;
+    TRI_TRY(TRI_MPI(MPI_Test(sends ? &mpi->send : &mpi->recv, &flag, &status)));
+    *done = flag;
+    if (!flag || sends) return TRI_OK;
+    MPI_Count bytes = 0;
+    TRI_TRY(TRI_MPI(MPI_Get_elements_x(&status, MPI_BYTE, &bytes)));
+    TRI_CHECK((size_t)bytes == tri_span_bytes(work->out), TRI_EINVAL,
+              "receiving %zu bytes from rank %d, which sent %lld", tri_span_bytes(work->out),
+              work->peer, (long long)bytes);
+    return TRI_OK;
+}
+
+static tri_status mpi_progress(tri_coll_work *work, bool *done)
+{
+    mpi_state *mpi = work->comm->state;
+    if (work->comm->size == 1) { /* mpirun -n 1 */
+        TRI_TRY(tri_coll_self.progress(work, done));
+        return TRI_OK;
+    }
+    if (work->kind == TRI_COLL_SEND || work->kind == TRI_COLL_RECV) {
+        TRI_TRY(transfer_progress(work, mpi, done));
+        return TRI_OK;
+    }
+    if (work->phase == PHASE_START) TRI_TRY(mpi_start(work, mpi));
+    bool arrived = false;
+    TRI_TRY(requests_done(mpi, &arrived));
+    if (!arrived) return TRI_OK;
+    switch (work->phase) {
+    case PHASE_GATHERED:
+        gathered_sum(work, mpi);
+        *done = true;
+        break;
+    case PHASE_EXCHANGED:
+        pieces_sum(work, mpi);
+        if (work->kind == TRI_COLL_ALLREDUCE)
+            TRI_TRY(pieces_spread(work, mpi));
+        else
+            TRI_TRY(pieces_next(work, mpi, done));
+        break;
+    case PHASE_SPREAD:
+        TRI_TRY(pieces_next(work, mpi, done));
+        break;
+    default:
+        *done = true;
+        break;
+    }
+    return TRI_OK;
+}
+
+/* MPI's own reductions and gathers; whatever else there is goes the usual way. */
+static tri_status native_progress(tri_coll_work *work, bool *done)
+{
+    static const struct {
+        MPI_Datatype type;
+        tri_dtype dtype;
+    } types[] = {
+        {MPI_FLOAT,   TRI_F32},
+        {MPI_DOUBLE,  TRI_F64},
+        {MPI_INT64_T, TRI_I64}
+    };
+    mpi_state *mpi = work->comm->state;
+    MPI_Datatype type = MPI_DATATYPE_NULL;
+    for (int i = 0; i < 3; i++)
+        if (types[i].dtype == work->in.dtype) type = types[i].type;
+    int count = 0;
+    TRI_TRY(
+        tri_int(work->kind == TRI_COLL_REDUCE_SCATTER ? work->out.count : work->in.count, &count));
+    MPI_Op op = work->op == TRI_SUM ? MPI_SUM : work->op == TRI_MAX ? MPI_MAX : MPI_MIN;
+    if (type == MPI_DATATYPE_NULL) {
+        TRI_TRY(mpi_progress(work, done));
+    } else if (work->kind == TRI_COLL_ALLREDUCE) {
+        TRI_TRY(TRI_MPI(MPI_Allreduce(MPI_IN_PLACE, work->in.data, count, type, op, mpi->comm)));
+        *done = true;
+    } else if (work->kind == TRI_COLL_REDUCE_SCATTER) {
+        TRI_TRY(TRI_MPI(MPI_Reduce_scatter_block(work->in.data, work->out.data, count, type,
+                                                 MPI_SUM, mpi->comm)));
+        *done = true;
+    } else if (work->kind == TRI_COLL_ALLGATHER) {
+        TRI_TRY(TRI_MPI(
+            MPI_Allgather(work->in.data, count, type, work->out.data, count, type, mpi->comm)));
+        *done = true;
+    } else {
+        TRI_TRY(mpi_progress(work, done));
+    }
+    return TRI_OK;
+}
+
+/* A communicator over an MPI one, which it takes over. */
+static tri_status mpi_open(const tri_coll_ops *ops, MPI_Comm handle, tri_device *device,
+                           tri_comm **out)
+{
+    int rank = 0, size = 0;
+    TRI_TRY(TRI_MPI(MPI_Comm_rank(handle, &rank)));
+    TRI_TRY(TRI_MPI(MPI_Comm_size(handle, &size)));
+    TRI_AUTO(tri_comm) *comm = NULL;
+    TRI_TRY(tri_comm_make(ops, device, rank, size, &comm));
+    mpi_state *mpi = NULL;
+    TRI_TRY(TRI_NEW(&mpi));
+    comm->state = mpi;
+    mpi->comm = MPI_COMM_NULL;
+    mpi->send = mpi->recv = MPI_REQUEST_NULL;
+    TRI_TRY(TRI_NEW_ARRAY(2 * (int64_t)size, &mpi->requests));
+    TRI_TRY(TRI_NEW_ARRAY(size, &mpi->sources));
+    mpi->comm = handle;
+    *out = TRI_MOVE(comm);
+    return TRI_OK;
+}
+
+/* Reductions need memory of their own; a carrier of shared memory never reduces. */
+static tri_status mpi_add_scratch(tri_comm *comm)
+{
+    mpi_state *mpi = comm->state;
+    size_t least = (size_t)comm->size * MPI_PART_ELEMENTS * sizeof(double);
+    mpi->scratch_bytes = least > MPI_SCRATCH_BYTES ? least : MPI_SCRATCH_BYTES;
+    TRI_TRY(
+        tri_device_alloc(comm->device, TRI_MEM_COMM, mpi->scratch_bytes, (void **)&mpi->scratch));
+    return TRI_OK;
+}
+
+typedef struct split_args {
+    mpi_state *parent;
+    int color, key;
+    MPI_Comm *out;
+    bool *one_host;
+    bool *alone;
+} split_args;
+
+/* Is the communicator within one host? Collective over it. */
+static tri_status is_one_host(MPI_Comm comm, bool *out)
+{
+    MPI_Comm host = MPI_COMM_NULL;
+    int all = 0, here = 0;
+    TRI_TRY(TRI_MPI(MPI_Comm_split_type(comm, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &host)));
+    TRI_TRY(TRI_MPI(MPI_Comm_size(comm, &all)));
+    TRI_TRY(TRI_MPI(MPI_Comm_size(host, &here)));
+    TRI_TRY(TRI_MPI(MPI_Comm_free(&host)));
+    int together = here == all;
+    TRI_TRY(TRI_MPI(MPI_Allreduce(MPI_IN_PLACE, &together, 1, MPI_INT, MPI_MIN, comm)));
+    *out = together;
+    return TRI_OK;
+}
+
+/* Blocks, but not for long: all ranks of the parent have just met at a barrier. */
+static tri_status split_progress(void *work, bool *done)
+{
+    const split_args *args = work;
+    int color = args->color < 0 ? MPI_UNDEFINED : args->color;
+    TRI_TRY(TRI_MPI(MPI_Comm_split(args->parent->comm, color, args->key, args->out)));
+    *done = true;
+    if (*args->out == MPI_COMM_NULL) return TRI_OK;
+    int size = 0;
+    TRI_TRY(TRI_MPI(MPI_Comm_set_errhandler(*args->out, MPI_ERRORS_RETURN)));
+    TRI_TRY(TRI_MPI(MPI_Comm_size(*args->out, &size)));
+    *args->alone = size == 1;
+    if (size == 1)
+        TRI_TRY(TRI_MPI(MPI_Comm_free(args->out)));
+    else
+        TRI_TRY(is_one_host(*args->out, args->one_host));
+    return TRI_OK;
+}
+
+/* Shared memory where the ranks share a host and it can be had, else MPI. Takes `mpi` over. */
+static tri_status mpi_upgrade(tri_comm *mpi, bool one_host, tri_comm **out)
+{
+    TRI_AUTO(tri_comm) *owned = mpi;
+    if (one_host && mpi->size > 1) {
+        tri_status rc = tri_node_open(mpi, out);
+        if (rc == TRI_OK) {
+            owned = NULL;
+            return TRI_OK;
+        }
+        tri_log(TRI_LOG_WARN, "%d ranks of this host communicate through mpi: %s", mpi->size,
+                tri_err_last()->text);
+        tri_err_clear();
+    }
+    TRI_TRY(mpi_add_scratch(owned));
+    *out = TRI_MOVE(owned);
+    return TRI_OK;
+}
+
+static tri_status mpi_divide(tri_comm *parent, split_args args)
+{
+    args.parent = parent->state;
+    TRI_TRY(tri_barrier(parent));
+    TRI_TRY(tri_comm_run(parent, split_progress, &args, sizeof args));
+    return TRI_OK;
+}
+
+static tri_status mpi_split(tri_comm *parent, int color, int key, tri_comm **out)
+{
+    MPI_Comm handle = MPI_COMM_NULL;
+    bool one_host = false, alone = false;
+    TRI_TRY(mpi_divide(
+        parent,
+        (split_args){
+            .color = color, .key = key, .out = &handle, .one_host = &one_host, .alone = &alone}));
+    if (alone) TRI_TRY(tri_comm_open_self(parent->device, out));
+    if (handle == MPI_COMM_NULL) {
+        if (!alone) *out = NULL;
+        return TRI_OK;
+    }
+    tri_comm *comm = NULL;
+    TRI_TRY(mpi_open(&tri_coll_mpi, handle, parent->device, &comm));
+    TRI_TRY(mpi_upgrade(comm, one_host, out));
+    return TRI_OK;
+}
+
+static tri_status mpi_split_as(tri_comm *parent, const char *backend, tri_comm **out)
+{
+    bool one_host = false, alone = false;
+    bool native = strcmp(backend, tri_coll_mpi_native.name) == 0;
+    bool plain = strcmp(backend, tri_coll_mpi.name) == 0;
+    bool node = strcmp(backend, tri_coll_node.name) == 0;
+    TRI_CHECK(native || plain || node, TRI_EUNSUP,
+              "ranks of mpirun have backends mpi, node and mpi-native, not '%s'", backend);
+    TRI_CHECK(parent->size > 1, TRI_EUNSUP, "a rank alone needs no backend '%s'", backend);
+    MPI_Comm handle = MPI_COMM_NULL;
+    TRI_TRY(mpi_divide(
+        parent,
+        (split_args){.key = parent->rank, .out = &handle, .one_host = &one_host, .alone = &alone}));
+    TRI_AUTO(tri_comm) *comm = NULL;
+    TRI_TRY(mpi_open(native ? &tri_coll_mpi_native : &tri_coll_mpi, handle, parent->device, &comm));
+    if (node) {
+        TRI_CHECK(one_host, TRI_EUNSUP, "backend node: the %d ranks are on several hosts",
+                  parent->size);
+        TRI_TRY(tri_node_open(comm, out));
+        comm = NULL;
+    } else {
+        TRI_TRY(mpi_add_scratch(comm));
+        *out = TRI_MOVE(comm);
+    }
+    return TRI_OK;
+}
+
+static tri_status close_progress(void *work, bool *done)
+{
+    mpi_state *mpi = NULL;
+    memcpy(&mpi, work, sizeof mpi);
+    if (mpi->is_world)
+        TRI_TRY(TRI_MPI(MPI_Finalize()));
+    else
+        TRI_TRY(TRI_MPI(MPI_Comm_free(&mpi->comm)));
+    *done = true;
+    return TRI_OK;
+}
+
+static void mpi_close(tri_comm *comm)
+{
+    mpi_state *mpi = comm->state;
+    if (!mpi) return;
+    /* After a failure peers may not come to a collective close: the job is ended by abort then. */
+    if (mpi->comm != MPI_COMM_NULL &&
+        tri_comm_run(comm, close_progress, &mpi, sizeof mpi) != TRI_OK)
+        tri_err_clear();
+    tri_device_free(comm->device, mpi->scratch);
+    TRI_FREE(mpi->requests);
+    TRI_FREE(mpi->sources);
+    TRI_FREE(comm->state);
+}
+
+static void mpi_abort(tri_comm *comm, int exit_code)
+{
+    (void)comm;
+    MPI_Abort(MPI_COMM_WORLD, exit_code);
+}
+
+const tri_coll_ops tri_coll_mpi = {
+    .name = "mpi",
+    .doc = "ranks anywhere, through MPI",
+    .progress = mpi_progress,
+    .split = mpi_split,
+    .split_as = mpi_split_as,
+    .abort = mpi_abort,
+    .close = mpi_close,
+};
+
+const tri_coll_ops tri_coll_mpi_native = {
+    .name = "mpi-native",
+    .doc = "MPI's own reductions, for comparison",
+    .progress = native_progress,
+    .split = mpi_split,
+    .abort = mpi_abort,
+    .close = mpi_close,
+};
+
+/* Asked of the environment, because no MPI call may be made before it is known. */
+bool tri_comm_is_launched(void)
+{
+    static const char *const marks[] = {"OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "PMI_RANK", "PMI_SIZE",
+                                        "MPI_LOCALRANKID"};
+    for (size_t i = 0; i < sizeof marks / sizeof marks[0]; i++)
+        if (getenv(marks[i])) return true;
+    return false;
+}
+
+tri_status tri_comm_open_mpi(tri_device *device, tri_comm **out)
+{
+    if (!tri_comm_is_launched()) {
+        TRI_TRY(tri_comm_open_self(device, out));
+        return TRI_OK;
+    }
+    int given = 0, started = 0;
+    TRI_TRY(TRI_MPI(MPI_Initialized(&started)));
+    TRI_CHECK(!started, TRI_EBUG, "the MPI world is opened twice in one process");
+    TRI_TRY(TRI_MPI(MPI_Init_thread(NULL, NULL, MPI_THREAD_SERIALIZED, &given)));
+    TRI_CHECK(given >= MPI_THREAD_SERIALIZED, TRI_ECOMM,
+              "this MPI library allows calls from one thread only (level %d)", given);
+    TRI_TRY(TRI_MPI(MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN)));
+    bool one_host = false;
+    TRI_TRY(is_one_host(MPI_COMM_WORLD, &one_host));
+    tri_comm *world = NULL;
+    TRI_TRY(mpi_open(&tri_coll_mpi, MPI_COMM_WORLD, device, &world));
+    ((mpi_state *)world->state)->is_world = true;
+    TRI_TRY(mpi_upgrade(world, one_host, out));
+    return TRI_OK;
+}

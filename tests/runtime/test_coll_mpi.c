@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+// TEST ranks=1,2,3,4,8 timeout=240
+/* Ranks of mpirun: the same calls through shared memory and through MPI give the same bits. */
+#include "tests/runtime/coll_check.h"
+
+#include <unistd.h>
+
+enum { LARGE = 1000007 };
+
+static tri_device *device;
+static tri_comm *world;
+
+static tri_status everything(tri_comm *comm)
+{
+    TRI_TRY(check_wrong(comm));
+    TRI_TRY(check_stats(comm));
+    TRI_TRY(check_all(comm, LARGE));
+    TRI_TRY(check_agree(comm));
+    return TRI_OK;
+}
+
+TRI_TEST(the_world_is_what_mpirun_started)
+{
+    bool crowded = sysconf(_SC_NPROCESSORS_ONLN) < 8;
+    TRI_TRY(tri_device_create(&(tri_device_args){.name = "cpu", .n_threads = 1, .yield = crowded},
+                              &device));
+    TRI_TRY(tri_comm_open_mpi(device, &world));
+    bool launched = tri_comm_is_launched();
+    EXPECT(launched || tri_comm_size(world) == 1, "%d ranks", tri_comm_size(world));
+    EXPECT(tri_comm_size(world) == 1 || strcmp(tri_comm_backend(world), "node") == 0, "%s",
+           tri_comm_backend(world));
+    return TRI_OK;
+}
+
+TRI_TEST(shared_memory)
+{
+    TRI_TRY(everything(world));
+    return TRI_OK;
+}
+
+TRI_TEST(messages)
+{
+    tri_comm *mpi = NULL;
+    if (tri_comm_size(world) == 1) {
+        EXPECT_STATUS(tri_comm_split_as(world, "mpi", &mpi), TRI_EUNSUP, "mpi");
+        return TRI_OK;
+    }
+    EXPECT_STATUS(tri_comm_split_as(world, "pigeon", &mpi), TRI_EUNSUP, "not 'pigeon'");
+    TRI_TRY(tri_comm_split_as(world, "mpi", &mpi));
+    EXPECT(strcmp(tri_comm_backend(mpi), "mpi") == 0, "%s", tri_comm_backend(mpi));
+    TRI_TRY(everything(mpi));
+    tri_comm_close(&mpi);
+    return TRI_OK;
+}
+
+TRI_TEST(splits)
+{
+    TRI_TRY(check_split(world));
+    if (tri_comm_size(world) == 1) return TRI_OK;
+    tri_comm *node = NULL;
+    TRI_TRY(tri_comm_split_as(world, "node", &node));
+    TRI_TRY(check_split(node));
+    tri_comm_close(&node);
+    return TRI_OK;
+}
+
+/* More than there is: an error on every rank, and nothing is left. */
+TRI_TEST(too_much_memory_is_an_error)
+{
+    void *memory = NULL;
+    tri_status rc = tri_comm_alloc(world, TRI_MEM_DATA, (size_t)1 << 60, &memory);
+    EXPECT(rc != TRI_OK && !memory, "%s", tri_status_name(rc));
+    tri_err_clear();
+    TRI_TRY(tri_barrier(world));
+    EXPECT(tri_device_memory(device).bytes[TRI_MEM_DATA] == 0, "nothing is counted");
+    return TRI_OK;
+}
+
+TRI_TEST(the_world_closes)
+{
+    tri_comm_close(&world);
+    tri_device_destroy(&device);
+    return TRI_OK;
+}
+
+TRI_TEST_MAIN(TRI_TEST_ROW(the_world_is_what_mpirun_started), TRI_TEST_ROW(shared_memory),
+              TRI_TEST_ROW(messages), TRI_TEST_ROW(splits),
+              TRI_TEST_ROW(too_much_memory_is_an_error), TRI_TEST_ROW(the_world_closes))
