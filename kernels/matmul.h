@@ -31,4 +31,11 @@ TRI_MUST_USE tri_status tri_matmul(tri_kernels *kernels, const tri_matmul_args *
 /* Create the primitive for these args without multiplying (warm-up). Not collective. */
 TRI_MUST_USE tri_status tri_matmul_prepare(tri_kernels *kernels, const tri_matmul_args *args);
 
+/* Told of every product that has been multiplied, and of how long it took. */
+typedef void (*tri_matmul_observer)(void *arg, const tri_matmul_args *args, double seconds);
+
+/* Call `observer` after each product of these kernels from now on; NULL: no more. For benchmarks,
+ * which thus know a step's own products. Not collective. Keeps: arg. */
+void tri_matmul_observe(tri_kernels *kernels, tri_matmul_observer observer, void *arg);
+
 #endif

@@ -12,6 +12,7 @@
 
 #include "kernels/kernels_impl.h"
 #include "runtime/base/alloc.h"
+#include "runtime/base/clock.h"
 #include "runtime/base/int.h"
 
 #include <oneapi/dnnl/dnnl.h>
@@ -53,6 +54,8 @@ struct tri_matmul_cache {
     size_t scratch_bytes;
     float *wide; /* fp32 blocks of a, b, c, bias where bf16 is widened */
     bool widens;
+    tri_matmul_observer observer; /* NULL: none */
+    void *observer_arg;
 };
 
 #define TRI_DNNL(call) dnnl_result((call), __LINE__, __func__, #call)
@@ -482,9 +485,8 @@ static bool is_widened(const tri_kernels *kernels, const tri_matmul_args *args)
     return kernels->matmul->widens && args->input_type == TRI_BF16;
 }
 
-tri_status tri_matmul(tri_kernels *kernels, const tri_matmul_args *args)
+static tri_status product_any(tri_kernels *kernels, const tri_matmul_args *args)
 {
-    TRI_TRY(args_check(args));
     if (is_empty(args))
         product_of_nothing(args);
     else if (is_widened(kernels, args))
@@ -492,6 +494,23 @@ tri_status tri_matmul(tri_kernels *kernels, const tri_matmul_args *args)
     else
         TRI_TRY(product_execute(kernels, args));
     return TRI_OK;
+}
+
+tri_status tri_matmul(tri_kernels *kernels, const tri_matmul_args *args)
+{
+    TRI_TRY(args_check(args));
+    tri_matmul_cache *cache = kernels->matmul;
+    if (!cache->observer) return product_any(kernels, args);
+    double start_s = tri_clock_s();
+    TRI_TRY(product_any(kernels, args));
+    cache->observer(cache->observer_arg, args, tri_clock_s() - start_s);
+    return TRI_OK;
+}
+
+void tri_matmul_observe(tri_kernels *kernels, tri_matmul_observer observer, void *arg)
+{
+    kernels->matmul->observer = observer;
+    kernels->matmul->observer_arg = arg;
 }
 
 tri_status tri_matmul_prepare(tri_kernels *kernels, const tri_matmul_args *args)
