@@ -4,7 +4,6 @@
 
 #include "launch/commands.h"
 
-#include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -63,37 +62,46 @@ static void list_names(char out[BENCH_NAMES_BYTES])
     }
 }
 
+/* Take --json and --threads N out of `argv`: they may stand behind NAME too, among its own options. */
+static tri_status take_common(int *argc, char **argv, bool *is_json, int64_t *threads)
+{
+    int kept = 0;
+    for (int i = 0; i < *argc; i++) {
+        const char *value = NULL;
+        if (strcmp(argv[i], "--json") == 0) {
+            *is_json = true;
+            continue;
+        }
+        if (strncmp(argv[i], "--threads=", 10) == 0)
+            value = argv[i] + 10;
+        else if (strcmp(argv[i], "--threads") == 0)
+            value = i + 1 < *argc ? argv[++i] : "";
+        if (value)
+            TRI_TRY(tri_option_int("--threads", value, 1, 4096, threads));
+        else
+            argv[kept++] = argv[i];
+    }
+    argv[kept] = NULL;
+    *argc = kept;
+    return TRI_OK;
+}
+
 tri_status tri_cmd_bench(const tri_cmd_args *args)
 {
-    static const struct option options[] = {
-        {"json",    no_argument,       NULL, 'j'},
-        {"threads", required_argument, NULL, 't'},
-        {NULL,      0,                 NULL, 0  }
-    };
     bool is_json = false;
     int64_t threads = 0;
-    optind = 1;
-    /* options behind NAME's own position are common too: those before `--` or known here */
-    for (int c; (c = getopt_long(args->argc, args->argv, ":", options, NULL)) != -1;) {
-        if (c == 'j')
-            is_json = true;
-        else if (c == 't')
-            TRI_TRY(tri_option_int("--threads", optarg, 1, 4096, &threads));
-        else
-            return tri_option_fail(args);
-    }
+    int argc = args->argc - 1;
+    char **argv = args->argv + 1;
+    TRI_TRY(take_common(&argc, argv, &is_json, &threads));
     char names[BENCH_NAMES_BYTES];
     list_names(names);
-    TRI_CHECK(optind < args->argc, TRI_EINVAL, "bench takes a name: %s", names);
-    const char *name = args->argv[optind];
-    const tri_bench *bench = find(name);
-    TRI_CHECK(bench, TRI_EINVAL, "bench: '%.40s' is not one of %s", name, names);
+    TRI_CHECK(argc > 0, TRI_EINVAL, "bench takes a name: %s", names);
+    const tri_bench *bench = find(argv[0]);
+    TRI_CHECK(bench, TRI_EINVAL, "bench: '%.40s' is not one of %s", argv[0], names);
 
     TRI_TRY(tri_session_open(args->session, (int)threads));
-    tri_bench_args bench_args = {.session = args->session,
-                                 .is_json = is_json,
-                                 .argc = args->argc - optind,
-                                 .argv = args->argv + optind};
+    tri_bench_args bench_args = {
+        .session = args->session, .is_json = is_json, .argc = argc, .argv = argv};
     TRI_TRY(bench->run(&bench_args));
     return TRI_OK;
 }

@@ -8,7 +8,8 @@
 
 #include "launch/session.h"
 
-/* What a benchmark gets; argv[0] is its name, argv[1 ...] its own options (getopt_long). */
+/* What a benchmark gets; argv[0] is its name, argv[1 ...] its own options (getopt_long, after
+ * optind = 1); --json and --threads are taken out. argv ends in NULL. */
 typedef struct tri_bench_args {
     tri_session *session; /* device and world are open */
     bool is_json;
