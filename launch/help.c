@@ -14,10 +14,10 @@ static const char help_more[] =
     "  trireme help spec      all keys of a job spec (docs/job-spec.md)\n";
 
 static const tri_command commands[] = {
-    {"bench",    "NAME [--json]",                            "measure a part against its limit",          bench_more,    tri_cmd_bench  },
-    {"version",  "",                                         "version and what this build has",           "",            tri_cmd_version},
-    {"help",     "[COMMAND | spec]",                         "this text, or more of it",                  help_more,     tri_cmd_help   },
-    {NULL,       NULL,                                       NULL,                                        NULL,          NULL           },
+    {"bench",   "NAME [--json]",    "measure a part against its limit", bench_more, tri_cmd_bench  },
+    {"version", "",                 "version and what this build has",  "",         tri_cmd_version},
+    {"help",    "[COMMAND | spec]", "this text, or more of it",         help_more,  tri_cmd_help   },
+    {NULL,      NULL,               NULL,                               NULL,       NULL           },
 };
 
 const tri_command *tri_command_list(void)
