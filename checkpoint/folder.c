@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Listing, choosing and removing checkpoints. Only folders of our own naming are looked at, and only
+ * files of our own naming are removed.
+ */
+#include "checkpoint/folder.h"
+
+#include "checkpoint/disk.h"
+#include "runtime/base/alloc.h"
+#include "runtime/base/log.h"
+
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { FOLDER_UUID_CHARS = 36 };
+
+typedef DIR *folder_stream;
+
+static void folder_stream_destroy(folder_stream *stream)
+{
+    if (*stream) closedir(*stream);
+}
+
+void tri_folder_destroy(tri_folder *folder)
+{
+    TRI_FREE(folder->entries);
+    folder->n = 0;
+}
+
+void tri_folder_name(int64_t step, const char *uuid, char out[TRI_FOLDER_NAME_BYTES])
+{
+    snprintf(out, TRI_FOLDER_NAME_BYTES, "step-%06" PRId64 ".%s", step, uuid);
+}
+
+/* step-DIGITS.UUID */
+static bool folder_is_ours(const char *name)
+{
+    if (strncmp(name, "step-", 5) != 0 || strlen(name) >= TRI_FOLDER_NAME_BYTES) return false;
+    const char *dot = name + 5 + strspn(name + 5, "0123456789");
+    if (dot == name + 5 || *dot != '.' || strlen(dot + 1) != FOLDER_UUID_CHARS) return false;
+    return strspn(dot + 1, "0123456789abcdef-") == FOLDER_UUID_CHARS;
+}
+
+/* shard-DIGITS.h5, universal.h5, manifest.h5, each also with .tmp */
+static bool file_is_ours(const char *name)
+{
+    size_t n = strlen(name);
+    size_t suffix = strlen(TRI_DISK_TEMPORARY);
+    if (n > suffix && strcmp(name + n - suffix, TRI_DISK_TEMPORARY) == 0) n -= suffix;
+    if (n == strlen(TRI_MANIFEST_NAME) && strncmp(name, TRI_MANIFEST_NAME, n) == 0) return true;
+    if (n == strlen(TRI_MANIFEST_VIEW) && strncmp(name, TRI_MANIFEST_VIEW, n) == 0) return true;
+    if (n < 10 || strncmp(name, "shard-", 6) != 0) return false;
+    size_t digits = strspn(name + 6, "0123456789");
+    return digits > 0 && 6 + digits + 3 == n && strncmp(name + 6 + digits, ".h5", 3) == 0;
+}
+
+static int folder_order(const void *a, const void *b)
+{
+    const tri_folder_entry *x = a;
+    const tri_folder_entry *y = b;
+    if (x->state != y->state) return x->state < y->state ? -1 : 1;
+    int64_t i = x->header.sequence;
+    int64_t k = y->header.sequence;
+    return i != k ? (i < k) - (i > k) : strcmp(x->name, y->name);
+}
+
+/* Is there a manifest, and is its header intact? */
+static tri_status folder_look(const char *dir, tri_folder_entry *entry)
+{
+    char path[TRI_DISK_PATH_BYTES];
+    char manifest[TRI_DISK_PATH_BYTES];
+    struct stat about;
+    TRI_TRY(tri_disk_path(path, dir, entry->name, ""));
+    TRI_TRY(tri_disk_path(manifest, path, TRI_MANIFEST_NAME, ""));
+    entry->state = TRI_FOLDER_COMMITTED;
+    if (lstat(manifest, &about) == -1) {
+        if (errno != ENOENT) TRI_TRY(TRI_SYS(-1, "looking for %s", manifest));
+        entry->state = TRI_FOLDER_LEFTOVER;
+    } else if (tri_manifest_peek(path, &entry->header) != TRI_OK) {
+        entry->state = TRI_FOLDER_DAMAGED;
+        tri_err_take(&entry->error);
+    }
+    return TRI_OK;
+}
+
+static tri_status folder_add(const char *dir, const char *name, tri_folder *folder,
+                             int64_t *capacity)
+{
+    char path[TRI_DISK_PATH_BYTES];
+    struct stat about;
+    TRI_TRY(tri_disk_path(path, dir, name, ""));
+    if (!folder_is_ours(name) || lstat(path, &about) == -1 || !S_ISDIR(about.st_mode))
+        return TRI_OK;
+    if (folder->n == *capacity) {
+        TRI_TRY(tri_alloc_grow((void **)&folder->entries, folder->n, 2 * *capacity + 8,
+                               sizeof *folder->entries));
+        *capacity = 2 * *capacity + 8;
+    }
+    tri_folder_entry *entry = &folder->entries[folder->n];
+    snprintf(entry->name, sizeof entry->name, "%s", name);
+    TRI_TRY(folder_look(dir, entry));
+    folder->n++;
+    return TRI_OK;
+}
+
+tri_status tri_folder_list(const char *dir, tri_folder *out)
+{
+    *out = (tri_folder){.n = 0};
+    TRI_AUTO(folder_stream) stream = opendir(dir);
+    if (!stream && errno == ENOENT) return TRI_OK;
+    TRI_TRY(TRI_SYS(stream ? 0 : -1, "listing the checkpoints in %s", dir));
+    TRI_AUTO(tri_folder) folder = {0};
+    int64_t capacity = 0;
+    struct dirent *entry = NULL;
+    while ((errno = 0, entry = readdir(stream)))
+        TRI_TRY(folder_add(dir, entry->d_name, &folder, &capacity));
+    TRI_TRY(TRI_SYS(errno ? -1 : 0, "listing the checkpoints in %s", dir));
+    if (folder.n) qsort(folder.entries, (size_t)folder.n, sizeof *folder.entries, folder_order);
+    out->n = folder.n;
+    out->entries = TRI_MOVE(folder.entries);
+    return TRI_OK;
+}
+
+static tri_status folder_unlink(const char *folder, const char *name)
+{
+    char path[TRI_DISK_PATH_BYTES];
+    TRI_TRY(tri_disk_path(path, folder, name, ""));
+    if (unlink(path) == 0 || errno == ENOENT) return TRI_OK;
+    return TRI_SYS(-1, "removing %s", path);
+}
+
+tri_status tri_folder_remove(const char *dir, const char *name, const tri_ckpt_hook *hook)
+{
+    char path[TRI_DISK_PATH_BYTES];
+    TRI_TRY(tri_disk_path(path, dir, name, ""));
+    TRI_TRY(folder_unlink(path, TRI_MANIFEST_NAME));
+    TRI_TRY(tri_disk_sync_folder(path));
+    if (hook && hook->at) hook->at(hook->arg, TRI_CKPT_AT_PRUNING);
+    TRI_AUTO(folder_stream) stream = opendir(path);
+    TRI_TRY(TRI_SYS(stream ? 0 : -1, "listing %s", path));
+    struct dirent *entry = NULL;
+    while ((entry = readdir(stream)))
+        if (file_is_ours(entry->d_name)) TRI_TRY(folder_unlink(path, entry->d_name));
+    return TRI_SYS(rmdir(path), "removing folder %s", path);
+}
+
+void tri_folder_prune(const char *dir, int keep, const tri_ckpt_hook *hook)
+{
+    TRI_AUTO(tri_folder) folder = {0};
+    tri_status rc = tri_folder_list(dir, &folder);
+    for (int64_t i = 0; rc == TRI_OK && i < folder.n; i++) {
+        const tri_folder_entry *entry = &folder.entries[i];
+        bool old = entry->state == TRI_FOLDER_COMMITTED && keep > 0 && i >= keep;
+        if (old || entry->state == TRI_FOLDER_LEFTOVER)
+            rc = tri_folder_remove(dir, entry->name, hook);
+    }
+    if (rc == TRI_OK) return;
+    tri_log(TRI_LOG_WARN, "old checkpoints stay: %s", tri_err_last()->text);
+    tri_err_clear();
+}
+
+/* Are all files there in their sizes? */
+static tri_status folder_check_files(const tri_manifest *m, const char *path)
+{
+    for (int64_t i = 0; i < m->head.n_files; i++) {
+        char file[TRI_DISK_PATH_BYTES];
+        struct stat about;
+        TRI_TRY(tri_disk_path(file, path, m->files[i].name, ""));
+        TRI_TRY(TRI_SYS(stat(file, &about), "looking for %s", file));
+        TRI_CHECK(about.st_size == m->files[i].bytes, TRI_EFORMAT,
+                  "%s has %lld bytes, the manifest says %lld", file, (long long)about.st_size,
+                  (long long)m->files[i].bytes);
+    }
+    return TRI_OK;
+}
+
+static tri_status folder_try(const char *path, tri_manifest **out)
+{
+    TRI_AUTO(tri_manifest) *m = NULL;
+    TRI_TRY(tri_manifest_read(path, &m));
+    TRI_TRY(folder_check_files(m, path));
+    *out = TRI_MOVE(m);
+    return TRI_OK;
+}
+
+tri_status tri_folder_find(const char *dir, int64_t below, char path[TRI_CKPT_PATH_BYTES],
+                           tri_manifest **out)
+{
+    TRI_AUTO(tri_folder) folder = {0};
+    TRI_TRY(tri_folder_list(dir, &folder));
+    for (int64_t i = 0; i < folder.n; i++)
+        if (folder.entries[i].state == TRI_FOLDER_DAMAGED)
+            tri_log(TRI_LOG_WARN, "checkpoint %s is passed over: %s", folder.entries[i].name,
+                    folder.entries[i].error.text);
+    for (int64_t i = 0; i < folder.n && folder.entries[i].state == TRI_FOLDER_COMMITTED; i++) {
+        const tri_folder_entry *entry = &folder.entries[i];
+        if (below >= 0 && entry->header.sequence >= below) continue;
+        TRI_TRY(tri_disk_path(path, dir, entry->name, ""));
+        if (folder_try(path, out) == TRI_OK) return TRI_OK;
+        tri_log(TRI_LOG_WARN, "checkpoint %s is passed over: %s", entry->name,
+                tri_err_last()->text);
+        tri_err_clear();
+    }
+    return TRI_OK;
+}

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The folder that holds the checkpoints of a job: which are committed, which are leftovers of saves
+ * that did not end, and their removal, in which the manifest goes first.
+ */
+#ifndef TRI_CHECKPOINT_FOLDER_H
+#define TRI_CHECKPOINT_FOLDER_H
+
+#include "checkpoint/ckpt.h"
+#include "checkpoint/manifest.h"
+
+enum { TRI_FOLDER_NAME_BYTES = 96 };
+
+typedef enum tri_folder_state {
+    TRI_FOLDER_COMMITTED, /* has a manifest whose header is intact */
+    TRI_FOLDER_LEFTOVER,  /* has no manifest */
+    TRI_FOLDER_DAMAGED    /* has one that is damaged, or of a later version: never touched */
+} tri_folder_state;
+
+typedef struct tri_folder_entry {
+    char name[TRI_FOLDER_NAME_BYTES]; /* step-000200.UUID */
+    tri_folder_state state;
+    tri_manifest_header header; /* of committed ones */
+    tri_err error;              /* of damaged ones */
+} tri_folder_entry;
+
+typedef struct tri_folder {
+    tri_folder_entry *entries; /* committed ones first, newest first */
+    int64_t n;
+} tri_folder;
+
+/* Free; zeroed is fine. Not collective. */
+void tri_folder_destroy(tri_folder *folder);
+
+/* out = step-STEP.UUID. Not collective. */
+void tri_folder_name(int64_t step, const char *uuid, char out[TRI_FOLDER_NAME_BYTES]);
+
+/* List the checkpoints in `dir`; none if it is not there. Not collective. Errors: TRI_EIO. */
+TRI_MUST_USE tri_status tri_folder_list(const char *dir, tri_folder *out);
+
+/* Remove one, manifest first; what is not of a checkpoint stays. Not collective. Errors: TRI_EIO. */
+TRI_MUST_USE tri_status tri_folder_remove(const char *dir, const char *name,
+                                          const tri_ckpt_hook *hook);
+
+/* Remove leftovers, and committed ones but the `keep` newest (0: none of these). Not collective; what
+ * cannot be removed is named in the log. */
+void tri_folder_prune(const char *dir, int keep, const tri_ckpt_hook *hook);
+
+/* The newest usable checkpoint with a sequence number below `below` (-1: any): manifest verified, files
+ * there in their sizes. Not collective. Damaged ones are named in the log.
+ *
+ * Writes: *path and *out (NULL: there is none). Errors: TRI_EIO. */
+TRI_MUST_USE tri_status tri_folder_find(const char *dir, int64_t below,
+                                        char path[TRI_CKPT_PATH_BYTES], tri_manifest **out);
+
+#endif

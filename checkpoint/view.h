@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+/* universal.h5: every row as one virtual dataset of its global shape over the shard files, made from
+ * the manifest, for other tools. Never the restore path: HDF5 reads fill values, without an error,
+ * where a source of a virtual dataset is missing.
+ */
+#ifndef TRI_CHECKPOINT_VIEW_H
+#define TRI_CHECKPOINT_VIEW_H
+
+#include "checkpoint/manifest.h"
+
+/* Write PATH/universal.h5.tmp, check that its datasets are the manifest's rows, sync it (not: publish).
+ * Not collective. Writes: *out, its entry in the table of files. Errors: TRI_EIO, TRI_EFORMAT. */
+TRI_MUST_USE tri_status tri_view_write(const tri_manifest *manifest, const char *path,
+                                       tri_manifest_file *out);
+
+#endif
