@@ -1,11 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Who prints: ranks that fail cannot be asked to communicate (their peers may stand in any
  * collective), so they take turns in time: rank 0 at once, the others after a pause in which the
- * abort of a lower rank reaches them.
+ * abort of a lower rank reaches them. On one host a name that only one process can take decides.
  */
 #include "launch/report.h"
 
 #include "runtime/base/clock.h"
+
+#include <errno.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
 
 /* Seconds before a rank above 0 reports, more for each rank; and how long a rank that saw others fail
  * waits for its end by their hand. */
@@ -39,6 +44,19 @@ void tri_report_print(const tri_report *report, FILE *stream)
     fflush(stream);
 }
 
+/* Is this the first rank of its host that wants to report? The name is the launcher's process, and
+ * goes with this process; where ranks have different parents, the pause alone keeps them apart. */
+static bool is_first_here(void)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int n = snprintf(address.sun_path + 1, sizeof address.sun_path - 1, "trireme-report-%d",
+                     (int)getppid());
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0) return true;
+    socklen_t bytes = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)n);
+    return bind(fd, (struct sockaddr *)&address, bytes) == 0 || errno != EADDRINUSE;
+}
+
 int tri_report_end(const tri_session *session, tri_status status)
 {
     if (status == TRI_OK) return 0;
@@ -55,6 +73,10 @@ int tri_report_end(const tri_session *session, tri_status status)
     if (!is_open && rank > 0) return exit_code;
     if (rank > 0)
         tri_clock_sleep(report_pause_s + report_stagger_s * (rank % REPORT_STAGGERED_RANKS));
+    if (n_ranks > 1 && !is_first_here()) {
+        tri_clock_sleep(report_peer_s);
+        return exit_code;
+    }
 
     tri_report report = {.rank = rank,
                          .n_ranks = n_ranks,
