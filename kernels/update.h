@@ -42,4 +42,25 @@ typedef struct tri_sgd_args {
  * : b; w -= lr*g. Not collective. */
 TRI_MUST_USE tri_status tri_update_sgd(tri_kernels *kernels, const tri_sgd_args *args);
 
+/* How a loop without arithmetic goes over the memory of an update. */
+typedef enum tri_traffic_way {
+    TRI_TRAFFIC_PLAIN,  /* as the update: all streams side by side, ordinary stores */
+    TRI_TRAFFIC_COPY,   /* the same, the compute copy written around the caches */
+    TRI_TRAFFIC_STREAM, /* the same, every store around the caches */
+    TRI_TRAFFIC_BLOCKS, /* blocks of 4 KiB of one stream after another */
+    TRI_TRAFFIC_WAYS
+} tri_traffic_way;
+
+/* The streams of an update; a moment that is NULL is no stream. */
+typedef struct tri_update_traffic_args {
+    tri_update_range range;
+    float *m, *v;
+    tri_traffic_way way;
+} tri_update_traffic_args;
+
+/* Read and write the streams of an update, bits changed by one operation per element: the limit of
+ * memory bandwidth that benchmarks compare updates with. Not collective. */
+TRI_MUST_USE tri_status tri_update_traffic(tri_kernels *kernels,
+                                           const tri_update_traffic_args *args);
+
 #endif

@@ -74,13 +74,14 @@ typedef struct tri_simd_adamw {
     float step_size;       /* lr / (1 - beta1^step) */
     float root_correction; /* 1 / sqrt(1 - beta2^step) */
     float epsilon;
-    bool stream; /* write the compute copy around the caches */
 } tri_simd_adamw;
 
 typedef struct tri_simd_update {
-    void (*adamw)(const tri_adamw_args *args, const tri_simd_adamw *scalars, int64_t begin,
-                  int64_t end);
+    /* stream: write the compute copy around the caches */
+    void (*adamw)(const tri_adamw_args *args, const tri_simd_adamw *scalars, bool stream,
+                  int64_t begin, int64_t end);
     void (*sgd)(const tri_sgd_args *args, bool stream, int64_t begin, int64_t end);
+    void (*traffic)(const tri_update_traffic_args *args, int64_t begin, int64_t end);
 } tri_simd_update;
 
 typedef struct tri_simd_ops {

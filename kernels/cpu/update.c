@@ -8,12 +8,17 @@
 
 #include <math.h>
 
-enum { UNIT = 64 };
+enum {
+    UNIT = 64,
+    /* from here on nothing of the range is in a cache when it is over */
+    STREAM_ELEMENTS = 4 << 20
+};
 
 typedef struct update_work {
     const tri_simd_update *simd;
     const tri_adamw_args *adamw;
     const tri_sgd_args *sgd;
+    const tri_update_traffic_args *traffic;
     tri_simd_adamw scalars;
     bool stream;
 } update_work;
@@ -29,7 +34,7 @@ static tri_status check(const char *kernel, const tri_update_range *range)
 static void adamw(const void *work, int64_t begin, int64_t end)
 {
     const update_work *w = work;
-    w->simd->adamw(w->adamw, &w->scalars, begin, end);
+    w->simd->adamw(w->adamw, &w->scalars, w->stream, begin, end);
 }
 
 tri_status tri_update_adamw(tri_kernels *kernels, const tri_adamw_args *args)
@@ -38,6 +43,7 @@ tri_status tri_update_adamw(tri_kernels *kernels, const tri_adamw_args *args)
     TRI_CHECK(args->step >= 1, TRI_EINVAL, "AdamW at step %lld: the first update is step 1",
               (long long)args->step);
     update_work work = {.simd = kernels->simd->update, .adamw = args};
+    work.stream = args->range.n >= STREAM_ELEMENTS;
     double correction1 = 1.0 - pow((double)args->beta1, (double)args->step);
     double correction2 = 1.0 - pow((double)args->beta2, (double)args->step);
     work.scalars = (tri_simd_adamw){
@@ -66,6 +72,21 @@ tri_status tri_update_sgd(tri_kernels *kernels, const tri_sgd_args *args)
     TRI_CHECK(args->momentum_buffer || args->momentum == 0, TRI_EINVAL,
               "SGD with momentum %g but no momentum buffer", (double)args->momentum);
     update_work work = {.simd = kernels->simd->update, .sgd = args};
+    work.stream = args->range.n >= STREAM_ELEMENTS;
     tri_team_run(kernels, args->range.n, UNIT, tri_team_grain(16), sgd, &work);
+    return TRI_OK;
+}
+
+static void traffic(const void *work, int64_t begin, int64_t end)
+{
+    const update_work *w = work;
+    w->simd->traffic(w->traffic, begin, end);
+}
+
+tri_status tri_update_traffic(tri_kernels *kernels, const tri_update_traffic_args *args)
+{
+    TRI_TRY(check("memory traffic", &args->range));
+    update_work work = {.simd = kernels->simd->update, .traffic = args};
+    tri_team_run(kernels, args->range.n, UNIT, tri_team_grain(16), traffic, &work);
     return TRI_OK;
 }

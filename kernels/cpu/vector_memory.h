@@ -65,6 +65,37 @@ TRI_INLINE void tri_v_store_bits(tri_bf16 *p, int64_t lanes, tri_vh h)
 #endif
 }
 
+/* Write whole vectors around the caches; p is aligned to the vector's bytes. Other threads see them
+ * after tri_v_fence. Not collective. */
+TRI_INLINE void tri_v_stream_bits(tri_bf16 *p, tri_vh h)
+{
+#if defined(TRI_ISA_512)
+    _mm256_stream_si256((__m256i *)(void *)p, (__m256i)h);
+#elif defined(TRI_ISA_256)
+    _mm_stream_si128((__m128i *)(void *)p, (__m128i)h);
+#else
+    memcpy(p, &h, sizeof h);
+#endif
+}
+TRI_INLINE void tri_v_stream_f32(float *p, tri_vf a)
+{
+#if defined(TRI_ISA_512)
+    _mm512_stream_ps(p, (__m512)a);
+#elif defined(TRI_ISA_256)
+    _mm256_stream_ps(p, (__m256)a);
+#elif defined(__SSE2__)
+    _mm_stream_ps(p, (__m128)a);
+#else
+    memcpy(p, &a, sizeof a);
+#endif
+}
+TRI_INLINE void tri_v_fence(void)
+{
+#if defined(__SSE2__)
+    _mm_sfence();
+#endif
+}
+
 /* Elements i .. i + lanes of an array that is bf16 or fp32. Not collective. */
 TRI_INLINE tri_vf tri_v_load(const void *p, int64_t i, int64_t lanes, bool bf16)
 {

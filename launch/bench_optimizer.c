@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Updates and the loops they are compared with take turns on the same memory; the way of writing the
+ * loop that has the best median is the limit, and the share is the median of its ratios. A loop runs
+ * twice in a row: it flips bits of weights and moments and flips them back.
+ */
+#include "launch/bench_optimizer.h"
+
+#include "kernels/update.h"
+#include "launch/commands.h"
+#include "runtime/base/clock.h"
+#include "runtime/base/rng.h"
+#include "runtime/coll.h"
+
+enum { ROUNDS = 9, DEFAULT_ELEMENTS = 48 * 1000 * 1000, LIMITS = TRI_TRAFFIC_WAYS };
+
+typedef struct optimizer_bench {
+    tri_device *device;
+    tri_kernels *kernels;
+    int64_t n;
+    float *weight, *gradient, *m, *v;
+    tri_bf16 *copy;
+    int64_t step;
+} optimizer_bench;
+
+/* What one row measures. */
+typedef struct optimizer_row {
+    const char *name;
+    bool is_sgd, has_copy;
+    double bytes; /* read and written per element */
+} optimizer_row;
+
+static void optimizer_bench_destroy(optimizer_bench **bench)
+{
+    if (!*bench) return;
+    void *memory[] = {(*bench)->weight, (*bench)->gradient, (*bench)->m, (*bench)->v,
+                      (*bench)->copy};
+    for (size_t i = 0; i < sizeof memory / sizeof memory[0]; i++)
+        tri_device_free((*bench)->device, memory[i]);
+    tri_kernels_destroy(&(*bench)->kernels);
+    TRI_FREE(*bench);
+}
+
+static tri_status optimizer_bench_create(tri_device *device, int64_t n, optimizer_bench **out)
+{
+    TRI_AUTO(optimizer_bench) *bench = NULL;
+    TRI_TRY(TRI_NEW(&bench));
+    bench->device = device;
+    bench->n = n;
+    TRI_TRY(tri_kernels_create(device, NULL, &bench->kernels));
+    size_t bytes = (size_t)n * sizeof(float);
+    TRI_TRY(tri_device_alloc(device, TRI_MEM_WEIGHTS, bytes, (void **)&bench->weight));
+    TRI_TRY(tri_device_alloc(device, TRI_MEM_GRADIENTS, bytes, (void **)&bench->gradient));
+    TRI_TRY(tri_device_alloc(device, TRI_MEM_OPTIMIZER, bytes, (void **)&bench->m));
+    TRI_TRY(tri_device_alloc(device, TRI_MEM_OPTIMIZER, bytes, (void **)&bench->v));
+    TRI_TRY(tri_device_alloc(device, TRI_MEM_WEIGHTS, bytes / 2, (void **)&bench->copy));
+    tri_rng rng = {.seed = 1, .purpose = TRI_RNG_TEST};
+    tri_rng_normal(rng, 0, n, 0, 0.02f, bench->weight);
+    tri_rng_normal(rng, (uint64_t)n, n, 0, 0.01f, bench->gradient);
+    *out = TRI_MOVE(bench);
+    return TRI_OK;
+}
+
+static tri_update_range range_of(const optimizer_bench *bench, const optimizer_row *row)
+{
+    return (tri_update_range){.n = bench->n,
+                              .weight = bench->weight,
+                              .gradient = bench->gradient,
+                              .gradient_scale = 1,
+                              .copy = row->has_copy ? bench->copy : NULL,
+                              .copy_type = TRI_BF16};
+}
+
+static tri_status time_update(optimizer_bench *bench, const optimizer_row *row, double *seconds)
+{
+    tri_update_range range = range_of(bench, row);
+    double start = tri_clock_s();
+    bench->step++;
+    if (row->is_sgd) {
+        tri_sgd_args args = {
+            .range = range, .momentum_buffer = bench->m, .lr = 1e-4f, .momentum = 0.9f};
+        TRI_TRY(tri_update_sgd(bench->kernels, &args));
+    } else {
+        tri_adamw_args args = {.range = range,
+                               .m = bench->m,
+                               .v = bench->v,
+                               .lr = 1e-4f,
+                               .beta1 = 0.9f,
+                               .beta2 = 0.95f,
+                               .epsilon = 1e-8f,
+                               .weight_decay = 0.1f,
+                               .step = bench->step};
+        TRI_TRY(tri_update_adamw(bench->kernels, &args));
+    }
+    *seconds = tri_clock_s() - start;
+    return TRI_OK;
+}
+
+static tri_status time_limit(optimizer_bench *bench, const optimizer_row *row, int way,
+                             double *seconds)
+{
+    tri_update_traffic_args args = {.range = range_of(bench, row),
+                                    .m = bench->m,
+                                    .v = row->is_sgd ? NULL : bench->v,
+                                    .way = (tri_traffic_way)way};
+    double start = tri_clock_s();
+    TRI_TRY(tri_update_traffic(bench->kernels, &args));
+    TRI_TRY(tri_update_traffic(bench->kernels, &args));
+    *seconds = (tri_clock_s() - start) / 2;
+    return TRI_OK;
+}
+
+/* The way with the smallest median; *seconds = that median. */
+static int best_way(const double times[LIMITS][ROUNDS], double *seconds)
+{
+    int best = 0;
+    for (int way = 0; way < LIMITS; way++) {
+        double sorted[ROUNDS];
+        memcpy(sorted, times[way], sizeof sorted);
+        double median = tri_bench_median(ROUNDS, sorted);
+        if (way == 0 || median < *seconds) {
+            best = way;
+            *seconds = median;
+        }
+    }
+    return best;
+}
+
+static tri_status measure(optimizer_bench *bench, const optimizer_row *row, tri_bench_line *line)
+{
+    static const char *const details[LIMITS] = {
+        "limit: ordinary stores", "limit: copy around the caches",
+        "limit: all stores around the caches", "limit: stream after stream in blocks"};
+    double times[ROUNDS], limits[LIMITS][ROUNDS], unused;
+    TRI_TRY(time_update(bench, row, &unused));
+    for (int round = 0; round < ROUNDS; round++) {
+        TRI_TRY(time_update(bench, row, &times[round]));
+        for (int way = 0; way < LIMITS; way++)
+            TRI_TRY(time_limit(bench, row, way, &limits[way][round]));
+    }
+    double limit_s = 0, ratios[ROUNDS];
+    int best = best_way(limits, &limit_s);
+    for (int round = 0; round < ROUNDS; round++)
+        ratios[round] = limits[best][round] / times[round];
+    double gigabytes = row->bytes * (double)bench->n * 1e-9;
+    *line = (tri_bench_line){.name = row->name,
+                             .value = gigabytes / tri_bench_median(ROUNDS, times),
+                             .unit = "GB/s",
+                             .limit = gigabytes / limit_s,
+                             .share = tri_bench_median(ROUNDS, ratios),
+                             .detail = details[best]};
+    return TRI_OK;
+}
+
+tri_status tri_bench_optimizer(const tri_bench_args *args)
+{
+    static const optimizer_row rows[] = {
+        {"optimizer.adamw.fp32",      false, false, 28},
+        {"optimizer.adamw.bf16_copy", false, true,  30},
+        {"optimizer.sgd.fp32",        true,  false, 20},
+        {"optimizer.sgd.bf16_copy",   true,  true,  22},
+    };
+    int64_t n = DEFAULT_ELEMENTS;
+    TRI_CHECK(args->argc <= 2, TRI_EINVAL, "bench optimizer takes one argument, a number of weights");
+    if (args->argc == 2)
+        TRI_TRY(tri_option_int("number of weights", args->argv[1], 1, INT64_C(1) << 40, &n));
+    TRI_AUTO(optimizer_bench) *bench = NULL;
+    TRI_TRY(optimizer_bench_create(args->session->device, n, &bench));
+    tri_status result = TRI_OK;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        tri_bench_line line;
+        TRI_TRY(measure(bench, &rows[i], &line));
+        if (tri_comm_rank(args->session->world) != 0) continue;
+        tri_status rc = tri_bench_report(args, &line);
+        if (rc != TRI_OK) result = rc; /* all rows are printed before the command fails */
+    }
+    return result;
+}
