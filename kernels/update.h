@@ -56,10 +56,11 @@ typedef struct tri_update_traffic_args {
     tri_update_range range;
     float *m, *v;
     tri_traffic_way way;
+    uint32_t flip; /* bits of the gradient that flip bits of weight and moments; 0: none change */
 } tri_update_traffic_args;
 
-/* Read and write the streams of an update, bits changed by one operation per element: the limit of
- * memory bandwidth that benchmarks compare updates with. Not collective. */
+/* Read and write the streams of an update, x ^= gradient & flip: the limit of memory bandwidth that
+ * benchmarks compare updates with. The copy becomes the gradient's upper half. Not collective. */
 TRI_MUST_USE tri_status tri_update_traffic(tri_kernels *kernels,
                                            const tri_update_traffic_args *args);
 

@@ -8,7 +8,7 @@ const tri_bench *tri_bench_list(void)
 {
     static const tri_bench list[] = {
         {"optimizer", "AdamW and SGD against the memory bandwidth", tri_bench_optimizer},
-        {NULL, NULL, NULL},
+        {NULL,        NULL,                                         NULL               },
     };
     return list;
 }

@@ -90,15 +90,10 @@ static void sgd(const tri_sgd_args *args, bool stream, int64_t begin, int64_t en
     if (stream) tri_v_fence();
 }
 
-/* x ^= g: one operation, so that a store is not of the value that was just read. */
-TRI_INLINE tri_vf flip(tri_vf x, tri_vf g)
+/* x ^= bits, which are 0 for all that the compiler does not know. */
+TRI_INLINE void flip_at(float *x, int64_t i, int64_t lanes, tri_vu bits, bool stream)
 {
-    return (tri_vf)((tri_vi)x ^ (tri_vi)g);
-}
-
-TRI_INLINE void flip_at(float *x, int64_t i, int64_t lanes, tri_vf g, bool stream)
-{
-    tri_vf flipped = flip(tri_v_load_f32(x + i, lanes), g);
+    tri_vf flipped = (tri_vf)((tri_vu)tri_v_load_f32(x + i, lanes) ^ bits);
     if (stream)
         tri_v_stream_f32(x + i, flipped);
     else
@@ -113,9 +108,10 @@ TRI_INLINE void traffic_part(const tri_update_traffic_args *args, bool stream, b
     for (int64_t i = begin; i < end; i += TRI_V) {
         int64_t lanes = tri_v_lanes(i, end);
         tri_vf g = tri_v_load_f32(a.range.gradient + i, lanes);
-        if (a.m) flip_at(a.m, i, lanes, g, stream);
-        if (a.v) flip_at(a.v, i, lanes, g, stream);
-        flip_at(a.range.weight, i, lanes, g, stream);
+        tri_vu bits = (tri_vu)g & a.flip;
+        if (a.m) flip_at(a.m, i, lanes, bits, stream);
+        if (a.v) flip_at(a.v, i, lanes, bits, stream);
+        flip_at(a.range.weight, i, lanes, bits, stream);
         if (!a.range.copy) continue;
         tri_bf16 *copy = (tri_bf16 *)a.range.copy + i;
         if (stream_copy)
@@ -131,16 +127,21 @@ enum { BLOCK = 1024 };
 static void traffic_blocks(const tri_update_traffic_args *a, int64_t begin, int64_t end)
 {
     float *streams[] = {a->m, a->v, a->range.weight};
+    const float *gradient = a->range.gradient;
     for (int64_t b = begin; b < end; b += BLOCK) {
         int64_t stop = end - b < BLOCK ? end : b + BLOCK;
-        for (int s = 0; s < 3; s++)
-            for (int64_t i = b; streams[s] && i < stop; i += TRI_V)
-                flip_at(streams[s], i, tri_v_lanes(i, stop),
-                        tri_v_load_f32(a->range.gradient + i, tri_v_lanes(i, stop)), false);
+        for (int s = 0; s < 3; s++) {
+            for (int64_t i = b; streams[s] && i < stop; i += TRI_V) {
+                int64_t lanes = tri_v_lanes(i, stop);
+                tri_vu bits = (tri_vu)tri_v_load_f32(gradient + i, lanes) & a->flip;
+                flip_at(streams[s], i, lanes, bits, false);
+            }
+        }
         for (int64_t i = b; a->range.copy && i < stop; i += TRI_V) {
-            tri_vf g = tri_v_load_f32(a->range.gradient + i, tri_v_lanes(i, stop));
-            tri_v_store_bits((tri_bf16 *)a->range.copy + i, tri_v_lanes(i, stop),
-                             __builtin_convertvector((tri_vu)g >> 16, tri_vh));
+            int64_t lanes = tri_v_lanes(i, stop);
+            tri_vu g = (tri_vu)tri_v_load_f32(gradient + i, lanes);
+            tri_bf16 *copy = (tri_bf16 *)a->range.copy + i;
+            tri_v_store_bits(copy, lanes, __builtin_convertvector(g >> 16, tri_vh));
         }
     }
 }

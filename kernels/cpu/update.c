@@ -11,7 +11,7 @@
 enum {
     UNIT = 64,
     /* from here on nothing of the range is in a cache when it is over */
-    STREAM_ELEMENTS = 4 << 20
+    STREAM_ELEMENTS = 1 << 20
 };
 
 typedef struct update_work {

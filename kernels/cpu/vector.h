@@ -95,7 +95,15 @@ TRI_INLINE tri_vf tri_v_max(tri_vf a, tri_vf b)
 /* Smaller lanes; b where a is NaN. Not collective. */
 TRI_INLINE tri_vf tri_v_min(tri_vf a, tri_vf b)
 {
-    return -tri_v_max(-a, -b);
+#if defined(TRI_ISA_512)
+    return (tri_vf)_mm512_min_ps((__m512)a, (__m512)b);
+#elif defined(TRI_ISA_256)
+    return (tri_vf)_mm256_min_ps((__m256)a, (__m256)b);
+#elif defined(__SSE2__)
+    return (tri_vf)_mm_min_ps((__m128)a, (__m128)b);
+#else
+    return tri_v_select(a < b, a, b);
+#endif
 }
 
 /* Square roots, correctly rounded. Not collective. */
@@ -148,17 +156,32 @@ TRI_INLINE float tri_v_maximum(tri_vf a)
     return lane[0];
 }
 
-/* Exact widening of bf16, and rounding to nearest even with NaN kept. Not collective. */
+/* Exact widening of bf16. Not collective. */
 TRI_INLINE tri_vf tri_v_widen(tri_vh h)
 {
+#if defined(TRI_ISA_512)
+    return (tri_vf)_mm512_slli_epi32(_mm512_cvtepu16_epi32((__m256i)h), 16);
+#elif defined(TRI_ISA_256)
+    return (tri_vf)_mm256_slli_epi32(_mm256_cvtepu16_epi32((__m128i)h), 16);
+#else
     return (tri_vf)(__builtin_convertvector(h, tri_vu) << 16);
+#endif
 }
+
+/* Rounding to nearest even with NaN kept: the bits of tri_f32_to_bf16. Not collective. */
 TRI_INLINE tri_vh tri_v_narrow(tri_vf a)
 {
     tri_vu bits = (tri_vu)a;
     tri_vu rounded = bits + 0x7fffu + (bits >> 16 & 1u);
+#if defined(TRI_ISA_512)
+    __mmask16 nan = _mm512_cmp_ps_mask((__m512)a, (__m512)a, _CMP_UNORD_Q);
+    __m512i kept =
+        _mm512_mask_or_epi32((__m512i)rounded, nan, (__m512i)bits, _mm512_set1_epi32(0x400000));
+    return (tri_vh)_mm512_cvtepi32_epi16(_mm512_srli_epi32(kept, 16));
+#else
     tri_vu nan = (tri_vu)(a != a);
     return __builtin_convertvector(((nan & (bits | 0x400000u)) | (~nan & rounded)) >> 16, tri_vh);
+#endif
 }
 
 #endif

@@ -5,16 +5,14 @@
 
 #include "kernels/cpu/vector.h"
 
-/* exp(x) within 2 units in the last place; 0 below -87.33, exp(88) above 88; NaN stays. The
- * polynomial is Cephes' expf (Moshier). Not collective. */
-TRI_INLINE tri_vf tri_v_exp(tri_vf x)
+/* exp(x) for x in [-87.33, 88], within 2 units in the last place; NaN stays. The polynomial is
+ * Cephes' expf (Moshier). Not collective. */
+TRI_INLINE tri_vf tri_v_exp_inside(tri_vf x)
 {
-    const float lowest = -87.33f;
     const float round = 12582912.0f; /* 1.5 * 2^23: adding it rounds to an integer */
-    tri_vf c = tri_v_max(tri_v_set(lowest), tri_v_min(tri_v_set(88.0f), x));
-    tri_vf t = c * 1.44269504088896341f + round;
+    tri_vf t = x * 1.44269504088896341f + round;
     tri_vf n = t - round;
-    tri_vf r = c - n * 0.693359375f - n * -2.12194440e-4f;
+    tri_vf r = x - n * 0.693359375f - n * -2.12194440e-4f;
     tri_vf p = 1.9875691500e-4f + (tri_vf){0};
     p = p * r + 1.3981999507e-3f;
     p = p * r + 8.3334519073e-3f;
@@ -23,14 +21,23 @@ TRI_INLINE tri_vf tri_v_exp(tri_vf x)
     p = p * r + 5.0000001201e-1f;
     p = p * (r * r) + r + 1.0f;
     tri_vu power = ((tri_vu)t << 23) + (127u << 23);
-    return (tri_vf)(~(x < lowest) & (tri_vi)(p * (tri_vf)power));
+    return p * (tri_vf)power;
 }
 
-/* 1 / (1 + exp(-x)). Not collective. */
+/* exp(x) for x <= 88, as in a softmax; 0 below -87.33, where it would be no normal number. Not
+ * collective. */
+TRI_INLINE tri_vf tri_v_exp(tri_vf x)
+{
+    const float lowest = -87.33f;
+    tri_vf e = tri_v_exp_inside(tri_v_max(tri_v_set(lowest), x));
+    return (tri_vf)(~(x < lowest) & (tri_vi)e);
+}
+
+/* 1 / (1 + exp(-x)), at least 1e-38. Not collective. */
 TRI_INLINE tri_vf tri_v_sigmoid(tri_vf x)
 {
-    tri_vf c = tri_v_max(tri_v_set(-87.0f), x);
-    return 1.0f / (1.0f + tri_v_exp(-c));
+    tri_vf c = tri_v_max(tri_v_set(-87.0f), tri_v_min(tri_v_set(87.0f), -x));
+    return 1.0f / (1.0f + tri_v_exp_inside(c));
 }
 
 #endif
