@@ -152,7 +152,7 @@ static tri_status measure(optimizer_bench *bench, const optimizer_row *row, tri_
     int best = best_way(limits, &limit_s);
     for (int round = 0; round < ROUNDS; round++)
         ratios[round] = limits[best][round] / times[round];
-    double gigabytes = row->bytes * (double)(bench->n / PARTS) * 1e-9;
+    double gigabytes = row->bytes * (double)bench->n / PARTS * 1e-9;
     *line = (tri_bench_line){.name = row->name,
                              .value = gigabytes / tri_bench_median(ROUNDS, times),
                              .unit = "GB/s",

@@ -114,6 +114,12 @@ kernel_array_create(tri_dtype dtype, int64_t n, uint64_t stream, float scale, ke
     return TRI_OK;
 }
 
+/* Are these the same bytes? (Of numbers: the same bits, not only the same value.) */
+static inline bool kernel_same_bits(const void *a, const void *b, size_t bytes)
+{
+    return memcmp(a, b, bytes) == 0;
+}
+
 /* Values of `got` must be near `want`. */
 #define EXPECT_NEAR_ARRAY(c, got, want, ...)                                                \
     do {                                                                                    \

@@ -153,7 +153,8 @@ static tri_status add_case(const kernel_case *c)
     for (int64_t i = 0; i < n; i++)
         want->value[i] *= 0.375f;
     TRI_TRY(tri_scale(c->kernels, n, 0.375f, b->data));
-    EXPECT(!memcmp(b->data, want->value, (size_t)n * sizeof(float)), "%s: scaling differs", c->isa);
+    EXPECT(kernel_same_bits(b->data, want->value, (size_t)n * sizeof(float)), "%s: scaling differs",
+           c->isa);
     return TRI_OK;
 }
 
@@ -193,7 +194,7 @@ static tri_status cast_case(const kernel_case *c)
     }
     TRI_TRY(tri_cast(c->kernels, tri_span_make(in->data, N, TRI_F32),
                      tri_span_make(back->data, N, TRI_F32)));
-    EXPECT(!memcmp(in->data, back->data, N * sizeof(float)), "%s: a copy differs", c->isa);
+    EXPECT(kernel_same_bits(in->data, back->data, N * sizeof(float)), "%s: a copy differs", c->isa);
     EXPECT_STATUS(tri_cast(c->kernels, tri_span_make(in->data, N, TRI_F32),
                            tri_span_make(out->data, N - 1, TRI_BF16)),
                   TRI_EINVAL, "cast of 40013 elements into 40012");
@@ -260,7 +261,7 @@ TRI_TEST(sums_ignore_threads)
                                   bias[threads - 1], workspace->data));
         TRI_TRY(tri_sum_squares(team->kernels, x->n, x->data, &squares[threads - 1]));
     }
-    EXPECT(!memcmp(bias[0], bias[1], sizeof bias[0]), "sums of rows differ");
+    EXPECT(kernel_same_bits(bias[0], bias[1], sizeof bias[0]), "sums of rows differ");
     EXPECT(squares[0] == squares[1], "sums of squares differ: %.17g %.17g", squares[0], squares[1]);
     return TRI_OK;
 }
