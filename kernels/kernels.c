@@ -85,5 +85,6 @@ void tri_kernels_destroy(tri_kernels **kernels)
 {
     if (!*kernels) return;
     tri_matmul_cache_destroy(&(*kernels)->matmul);
+    TRI_FREE((*kernels)->wide);
     TRI_FREE(*kernels);
 }

@@ -5,6 +5,7 @@
 
 #include "kernels/cpu/isa.h"
 #include "kernels/kernels.h"
+#include "kernels/matmul.h"
 
 /* Primitives by shape (cpu/matmul.c). */
 typedef struct tri_matmul_cache tri_matmul_cache;
@@ -15,6 +16,9 @@ struct tri_kernels {
     tri_isa isa;
     const struct tri_simd_ops *simd; /* vector loops of this instruction set (cpu/simd.h) */
     tri_matmul_cache *matmul;
+    tri_matmul_observer matmul_observer; /* NULL: none */
+    void *matmul_observer_arg;
+    float *wide; /* fp32 blocks where oneDNN has no bf16 (cpu/matmul_wide.c) */
 };
 
 /* Make and free the cache of a kernels object whose threads and isa are set. Not collective. */

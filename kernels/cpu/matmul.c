@@ -2,17 +2,18 @@
 /* Matrix products through oneDNN, and the only file that knows it (C API of versions 2 and 3).
  *
  * A primitive is made once per shape and kept in a hash table with its memory objects and its
- * argument array; a call looks it up, sets the data pointers and executes: no allocation, and no
- * set-up. Scratch is ours (one buffer, grown to the largest need), because oneDNN's own would belong to the
- * thread that made the primitive. Primitives are made and run with the rank's thread count, so
- * that the same call gives the same bits. oneDNN multiplies bf16 from AVX-512 on; narrower
- * processors take blocks that are widened to fp32.
+ * argument arrays; a call looks it up, sets the data pointers and executes: no allocation, and no
+ * set-up. Scratch is ours (one buffer, grown to the largest need), because oneDNN's own would belong
+ * to the thread that made the primitive. Primitives are made and run with the rank's thread count,
+ * so that the same call gives the same bits; those of blocks (tri_block_matmul) with one thread, and
+ * with arguments for each thread of the team.
+ *
+ * Tall products whose b is stored row by row pack b first, once for the team: oneDNN's own way is to
+ * repack pieces of it again and again. Measured on Zen 4: 3 to 15 % faster from 1024 rows on (2048
+ * where a is transposed); not with b transposed, where packing costs as much as it gives.
  */
-#include "kernels/matmul.h"
-
-#include "kernels/kernels_impl.h"
+#include "kernels/cpu/matmul_impl.h"
 #include "runtime/base/alloc.h"
-#include "runtime/base/clock.h"
 #include "runtime/base/int.h"
 
 #include <oneapi/dnnl/dnnl.h>
@@ -21,14 +22,16 @@
 #include <omp.h>
 #include <string.h>
 
-enum { SLOTS_AT_FIRST = 64, SCRATCH_ALIGN = 64, WIDE_ROWS = 512, WIDE_DEPTH = 1024 };
+enum { SLOTS_AT_FIRST = 64, SCRATCH_ALIGN = 64 };
+enum { PACK_ROWS = 1024, PACK_ROWS_TRANSPOSED = 2048, PACK_BYTES = 16 << 20 };
 enum {
     FLAG_BF16_IN = 1,
     FLAG_BF16_OUT = 2,
     FLAG_A_T = 4,
     FLAG_B_T = 8,
     FLAG_SUM = 16,
-    FLAG_BIAS = 32
+    FLAG_BIAS = 32,
+    FLAG_BLOCK = 64 /* runs on one thread inside a parallel region */
 };
 
 /* All that a primitive depends on; compared as bytes, hence no padding. */
@@ -36,26 +39,44 @@ typedef struct matmul_key {
     int64_t m, n, k, lda, ldb, ldc, flags;
 } matmul_key;
 
-typedef struct matmul_entry {
-    matmul_key key;
-    dnnl_primitive_t primitive;
+/* Memory objects and arguments of one executing thread. */
+typedef struct matmul_binding {
     dnnl_memory_t a, b, c, bias, scratch;
     dnnl_exec_arg_t args[5];
     int n_args;
-    size_t scratch_bytes;
+} matmul_binding;
+
+/* b from rows into the layout that the product asked for. */
+typedef struct matmul_pack {
+    dnnl_primitive_t primitive; /* NULL: b is used as it is */
+    dnnl_memory_t rows, scratch;
+    dnnl_exec_arg_t args[3];
+    int n_args;
+    size_t packed_bytes;
+} matmul_pack;
+
+typedef struct matmul_entry {
+    matmul_key key;
+    dnnl_primitive_t primitive;
+    matmul_pack pack;
+    size_t scratch_bytes; /* of the product and of packing, which run one after the other */
+    int n_bindings;       /* 1; a block has one for each thread */
+    matmul_binding *bindings;
 } matmul_entry;
+
+/* Scratch of one thread (thread 0: also of the team). */
+typedef struct matmul_scratch {
+    void *memory; /* as allocated; used from the next SCRATCH_ALIGN boundary */
+    size_t bytes;
+} matmul_scratch;
 
 struct tri_matmul_cache {
     dnnl_engine_t engine;
-    dnnl_stream_t stream;
-    matmul_entry **slots; /* open addressing, at most half full */
+    int threads;
+    dnnl_stream_t *streams;  /* [threads] */
+    matmul_scratch *scratch; /* [threads] */
+    matmul_entry **slots;    /* open addressing, at most half full */
     int64_t n_slots, n_entries;
-    void *scratch; /* as allocated; used from the next SCRATCH_ALIGN boundary */
-    size_t scratch_bytes;
-    float *wide; /* fp32 blocks of a, b, c, bias where bf16 is widened */
-    bool widens;
-    tri_matmul_observer observer; /* NULL: none */
-    void *observer_arg;
 };
 
 #define TRI_DNNL(call) dnnl_result((call), __LINE__, __func__, #call)
@@ -81,6 +102,12 @@ static dnnl_status_t desc_make(dnnl_memory_desc_t *out, const dnnl_dims_t dims,
                                dnnl_data_type_t type, const dnnl_dims_t strides)
 {
     return dnnl_memory_desc_create_with_strides(out, 2, dims, type, strides);
+}
+
+static dnnl_status_t desc_make_any(dnnl_memory_desc_t *out, const dnnl_dims_t dims,
+                                   dnnl_data_type_t type)
+{
+    return dnnl_memory_desc_create_with_tag(out, 2, dims, type, dnnl_format_tag_any);
 }
 
 static void desc_fini(dnnl_memory_desc_t *desc)
@@ -112,6 +139,12 @@ static dnnl_status_t desc_make(dnnl_memory_desc_t *out, const dnnl_dims_t dims,
     return dnnl_memory_desc_init_by_strides(out, 2, dims, type, strides);
 }
 
+static dnnl_status_t desc_make_any(dnnl_memory_desc_t *out, const dnnl_dims_t dims,
+                                   dnnl_data_type_t type)
+{
+    return dnnl_memory_desc_init_by_tag(out, 2, dims, type, dnnl_format_tag_any);
+}
+
 static void desc_fini(dnnl_memory_desc_t *desc)
 {
     (void)desc;
@@ -135,19 +168,28 @@ static dnnl_status_t product_describe(dnnl_primitive_desc_t *out, dnnl_engine_t 
 
 /* What exists only while a primitive is made. */
 typedef struct matmul_recipe {
-    dnnl_memory_desc_t desc[4]; /* a, b, c, bias */
+    dnnl_memory_desc_t a, b, c, bias, any;
     dnnl_post_ops_t ops;
     dnnl_primitive_attr_t attr;
-    dnnl_primitive_desc_t product;
+    dnnl_primitive_desc_t product, pack;
 } matmul_recipe;
 
 static void matmul_recipe_destroy(matmul_recipe *recipe)
 {
+    if (recipe->pack) dnnl_primitive_desc_destroy(recipe->pack);
     if (recipe->product) dnnl_primitive_desc_destroy(recipe->product);
     if (recipe->attr) dnnl_primitive_attr_destroy(recipe->attr);
     if (recipe->ops) dnnl_post_ops_destroy(recipe->ops);
-    for (int i = 0; i < 4; i++)
-        desc_fini(&recipe->desc[i]);
+    desc_fini(&recipe->a);
+    desc_fini(&recipe->b);
+    desc_fini(&recipe->c);
+    desc_fini(&recipe->bias);
+    desc_fini(&recipe->any);
+}
+
+static void memory_destroy(dnnl_memory_t memory)
+{
+    if (memory) dnnl_memory_destroy(memory);
 }
 
 static void matmul_entry_destroy(matmul_entry **entry)
@@ -155,33 +197,52 @@ static void matmul_entry_destroy(matmul_entry **entry)
     matmul_entry *e = *entry;
     if (!e) return;
     if (e->primitive) dnnl_primitive_destroy(e->primitive);
-    dnnl_memory_t memory[] = {e->a, e->b, e->c, e->bias, e->scratch};
-    for (size_t i = 0; i < sizeof memory / sizeof memory[0]; i++)
-        if (memory[i]) dnnl_memory_destroy(memory[i]);
+    if (e->pack.primitive) dnnl_primitive_destroy(e->pack.primitive);
+    memory_destroy(e->pack.rows);
+    memory_destroy(e->pack.scratch);
+    for (int i = 0; e->bindings && i < e->n_bindings; i++) {
+        memory_destroy(e->bindings[i].a);
+        memory_destroy(e->bindings[i].b);
+        memory_destroy(e->bindings[i].c);
+        memory_destroy(e->bindings[i].bias);
+        memory_destroy(e->bindings[i].scratch);
+    }
+    TRI_FREE(e->bindings);
     TRI_FREE(*entry);
+}
+
+static bool key_packs(const matmul_key *key)
+{
+    bool half = (key->flags & FLAG_BF16_IN) != 0;
+    bool a_transposed = (key->flags & FLAG_A_T) != 0;
+    if (key->flags & (FLAG_B_T | FLAG_BLOCK) || (a_transposed && !half)) return false;
+    return key->m >= (a_transposed ? PACK_ROWS_TRANSPOSED : PACK_ROWS) &&
+           key->k <= PACK_BYTES / (half ? 2 : 4) / key->n;
+}
+
+/* Row-major [rows, width], or its transpose, as oneDNN is told. */
+static tri_status matrix_describe(dnnl_memory_desc_t *out, int64_t rows, int64_t width, bool half,
+                                  int64_t row_stride, bool transposed)
+{
+    const dnnl_dims_t dims = {rows, width};
+    const dnnl_dims_t strides = {transposed ? 1 : row_stride, transposed ? row_stride : 1};
+    TRI_TRY(TRI_DNNL(desc_make(out, dims, half ? dnnl_bf16 : dnnl_f32, strides)));
+    return TRI_OK;
 }
 
 static tri_status recipe_describe(matmul_recipe *r, const matmul_key *key, dnnl_engine_t engine)
 {
-    dnnl_data_type_t in = key->flags & FLAG_BF16_IN ? dnnl_bf16 : dnnl_f32;
-    dnnl_data_type_t out = key->flags & FLAG_BF16_OUT ? dnnl_bf16 : dnnl_f32;
-    const dnnl_dims_t a = {key->m, key->k};
-    const dnnl_dims_t b = {key->k, key->n};
-    const dnnl_dims_t c = {key->m, key->n};
-    const dnnl_dims_t bias = {1, key->n};
-    const dnnl_dims_t a_strides = {key->lda, 1};
-    const dnnl_dims_t at_strides = {1, key->lda};
-    const dnnl_dims_t b_strides = {key->ldb, 1};
-    const dnnl_dims_t bt_strides = {1, key->ldb};
-    const dnnl_dims_t c_strides = {key->ldc, 1};
-    const dnnl_dims_t bias_strides = {key->n, 1};
+    bool half = (key->flags & FLAG_BF16_IN) != 0;
+    bool half_out = (key->flags & FLAG_BF16_OUT) != 0;
     bool has_bias = (key->flags & FLAG_BIAS) != 0;
-    TRI_TRY(
-        TRI_DNNL(desc_make(&r->desc[0], a, in, key->flags & FLAG_A_T ? at_strides : a_strides)));
-    TRI_TRY(
-        TRI_DNNL(desc_make(&r->desc[1], b, in, key->flags & FLAG_B_T ? bt_strides : b_strides)));
-    TRI_TRY(TRI_DNNL(desc_make(&r->desc[2], c, out, c_strides)));
-    if (has_bias) TRI_TRY(TRI_DNNL(desc_make(&r->desc[3], bias, in, bias_strides)));
+    TRI_TRY(matrix_describe(&r->a, key->m, key->k, half, key->lda, key->flags & FLAG_A_T));
+    TRI_TRY(matrix_describe(&r->b, key->k, key->n, half, key->ldb, key->flags & FLAG_B_T));
+    TRI_TRY(matrix_describe(&r->c, key->m, key->n, half_out, key->ldc, false));
+    if (has_bias) TRI_TRY(matrix_describe(&r->bias, 1, key->n, half, key->n, false));
+    if (key_packs(key)) {
+        const dnnl_dims_t dims = {key->k, key->n};
+        TRI_TRY(TRI_DNNL(desc_make_any(&r->any, dims, half ? dnnl_bf16 : dnnl_f32)));
+    }
     TRI_TRY(TRI_DNNL(dnnl_primitive_attr_create(&r->attr)));
     TRI_TRY(TRI_DNNL(dnnl_primitive_attr_set_scratchpad_mode(r->attr, dnnl_scratchpad_mode_user)));
     if (key->flags & FLAG_SUM) {
@@ -189,36 +250,81 @@ static tri_status recipe_describe(matmul_recipe *r, const matmul_key *key, dnnl_
         TRI_TRY(TRI_DNNL(sum_append(r->ops)));
         TRI_TRY(TRI_DNNL(dnnl_primitive_attr_set_post_ops(r->attr, r->ops)));
     }
-    desc_view view[4] = {desc_look(&r->desc[0]), desc_look(&r->desc[1]), desc_look(&r->desc[2]),
-                         has_bias ? desc_look(&r->desc[3]) : NULL};
+    desc_view view[4] = {desc_look(&r->a), desc_look(key_packs(key) ? &r->any : &r->b),
+                         desc_look(&r->c), has_bias ? desc_look(&r->bias) : NULL};
     TRI_TRY(TRI_DNNL(product_describe(&r->product, engine, view, r->attr)));
     return TRI_OK;
 }
 
-static tri_status entry_bind(matmul_entry *e, int arg, desc_view desc, dnnl_engine_t engine,
-                             dnnl_memory_t *memory)
+static tri_status argument_bind(dnnl_exec_arg_t *args, int *n_args, int arg, desc_view desc,
+                                dnnl_engine_t engine, dnnl_memory_t *memory)
 {
     TRI_TRY(TRI_DNNL(dnnl_memory_create(memory, desc, engine, DNNL_MEMORY_NONE)));
-    e->args[e->n_args++] = (dnnl_exec_arg_t){arg, *memory};
+    args[(*n_args)++] = (dnnl_exec_arg_t){arg, *memory};
     return TRI_OK;
 }
 
-static tri_status entry_create(const matmul_key *key, dnnl_engine_t engine, matmul_entry **out)
+/* Memory of what a primitive needs besides its operands; grows *bytes to its size. */
+static tri_status scratch_bind(dnnl_exec_arg_t *args, int *n_args, dnnl_primitive_desc_t primitive,
+                               dnnl_engine_t engine, dnnl_memory_t *memory, size_t *bytes)
+{
+    desc_view desc = dnnl_primitive_desc_query_md(primitive, dnnl_query_scratchpad_md, 0);
+    size_t need = desc ? dnnl_memory_desc_get_size(desc) : 0;
+    if (need == 0) return TRI_OK;
+    if (need > *bytes) *bytes = need;
+    return argument_bind(args, n_args, DNNL_ARG_SCRATCHPAD, desc, engine, memory);
+}
+
+static tri_status binding_fill(matmul_entry *e, matmul_binding *bind, const matmul_recipe *r,
+                               dnnl_engine_t engine)
+{
+    dnnl_exec_arg_t *args = bind->args;
+    int *n = &bind->n_args;
+    desc_view b = dnnl_primitive_desc_query_md(r->product, dnnl_query_weights_md, 0);
+    TRI_TRY(argument_bind(args, n, DNNL_ARG_SRC, desc_look(&r->a), engine, &bind->a));
+    TRI_TRY(argument_bind(args, n, DNNL_ARG_WEIGHTS, b, engine, &bind->b));
+    TRI_TRY(argument_bind(args, n, DNNL_ARG_DST, desc_look(&r->c), engine, &bind->c));
+    if (e->key.flags & FLAG_BIAS)
+        TRI_TRY(argument_bind(args, n, DNNL_ARG_BIAS, desc_look(&r->bias), engine, &bind->bias));
+    TRI_TRY(scratch_bind(args, n, r->product, engine, &bind->scratch, &e->scratch_bytes));
+    return TRI_OK;
+}
+
+static tri_status pack_fill(matmul_entry *e, matmul_recipe *r, dnnl_engine_t engine)
+{
+    desc_view rows = desc_look(&r->b);
+    desc_view packed = dnnl_primitive_desc_query_md(r->product, dnnl_query_weights_md, 0);
+    if (dnnl_memory_desc_equal(rows, packed)) return TRI_OK;
+    matmul_pack *p = &e->pack;
+    p->packed_bytes = dnnl_memory_desc_get_size(packed);
+    dnnl_primitive_attr_t attr = NULL;
+    TRI_TRY(TRI_DNNL(dnnl_primitive_attr_create(&attr)));
+    dnnl_status_t rc = dnnl_primitive_attr_set_scratchpad_mode(attr, dnnl_scratchpad_mode_user);
+    if (rc == dnnl_success)
+        rc = dnnl_reorder_primitive_desc_create(&r->pack, rows, engine, packed, engine, attr);
+    dnnl_primitive_attr_destroy(attr);
+    TRI_TRY(TRI_DNNL(rc));
+    TRI_TRY(TRI_DNNL(dnnl_primitive_create(&p->primitive, r->pack)));
+    TRI_TRY(argument_bind(p->args, &p->n_args, DNNL_ARG_FROM, rows, engine, &p->rows));
+    p->args[p->n_args++] = (dnnl_exec_arg_t){DNNL_ARG_TO, e->bindings[0].b};
+    TRI_TRY(scratch_bind(p->args, &p->n_args, r->pack, engine, &p->scratch, &e->scratch_bytes));
+    return TRI_OK;
+}
+
+static tri_status entry_create(const tri_matmul_cache *cache, const matmul_key *key,
+                               matmul_entry **out)
 {
     TRI_AUTO(matmul_entry) *e = NULL;
     TRI_TRY(TRI_NEW(&e));
     e->key = *key;
+    e->n_bindings = key->flags & FLAG_BLOCK ? cache->threads : 1;
+    TRI_TRY(TRI_NEW_ARRAY(e->n_bindings, &e->bindings));
     TRI_AUTO(matmul_recipe) r = {0};
-    TRI_TRY(recipe_describe(&r, key, engine));
+    TRI_TRY(recipe_describe(&r, key, cache->engine));
     TRI_TRY(TRI_DNNL(dnnl_primitive_create(&e->primitive, r.product)));
-    TRI_TRY(entry_bind(e, DNNL_ARG_SRC, desc_look(&r.desc[0]), engine, &e->a));
-    TRI_TRY(entry_bind(e, DNNL_ARG_WEIGHTS, desc_look(&r.desc[1]), engine, &e->b));
-    TRI_TRY(entry_bind(e, DNNL_ARG_DST, desc_look(&r.desc[2]), engine, &e->c));
-    if (key->flags & FLAG_BIAS)
-        TRI_TRY(entry_bind(e, DNNL_ARG_BIAS, desc_look(&r.desc[3]), engine, &e->bias));
-    desc_view scratch = dnnl_primitive_desc_query_md(r.product, dnnl_query_scratchpad_md, 0);
-    e->scratch_bytes = scratch ? dnnl_memory_desc_get_size(scratch) : 0;
-    if (e->scratch_bytes) TRI_TRY(entry_bind(e, DNNL_ARG_SCRATCHPAD, scratch, engine, &e->scratch));
+    for (int i = 0; i < e->n_bindings; i++)
+        TRI_TRY(binding_fill(e, &e->bindings[i], &r, cache->engine));
+    if (key_packs(key)) TRI_TRY(pack_fill(e, &r, cache->engine));
     *out = TRI_MOVE(e);
     return TRI_OK;
 }
@@ -230,10 +336,14 @@ tri_status tri_matmul_cache_create(const tri_kernels *kernels, tri_matmul_cache 
     TRI_AUTO(tri_matmul_cache) *cache = NULL;
     TRI_TRY(TRI_NEW(&cache));
     cache->n_slots = SLOTS_AT_FIRST;
-    cache->widens = kernels->isa < TRI_ISA_AVX512;
+    cache->threads = kernels->threads;
     TRI_TRY(TRI_NEW_ARRAY(cache->n_slots, &cache->slots));
+    TRI_TRY(TRI_NEW_ARRAY(cache->threads, &cache->streams));
+    TRI_TRY(TRI_NEW_ARRAY(cache->threads, &cache->scratch));
     TRI_TRY(TRI_DNNL(dnnl_engine_create(&cache->engine, dnnl_cpu, 0)));
-    TRI_TRY(TRI_DNNL(dnnl_stream_create(&cache->stream, cache->engine, dnnl_stream_default_flags)));
+    for (int i = 0; i < cache->threads; i++)
+        TRI_TRY(TRI_DNNL(
+            dnnl_stream_create(&cache->streams[i], cache->engine, dnnl_stream_default_flags)));
     *out = TRI_MOVE(cache);
     return TRI_OK;
 }
@@ -244,11 +354,14 @@ void tri_matmul_cache_destroy(tri_matmul_cache **cache)
     if (!c) return;
     for (int64_t i = 0; c->slots && i < c->n_slots; i++)
         matmul_entry_destroy(&c->slots[i]);
-    if (c->stream) dnnl_stream_destroy(c->stream);
+    for (int i = 0; c->streams && i < c->threads; i++)
+        if (c->streams[i]) dnnl_stream_destroy(c->streams[i]);
+    for (int i = 0; c->scratch && i < c->threads; i++)
+        TRI_FREE(c->scratch[i].memory);
     if (c->engine) dnnl_engine_destroy(c->engine);
     TRI_FREE(c->slots);
+    TRI_FREE(c->streams);
     TRI_FREE(c->scratch);
-    TRI_FREE(c->wide);
     TRI_FREE(*cache);
 }
 
@@ -286,33 +399,55 @@ static tri_status cache_grow(tri_matmul_cache *cache)
     return TRI_OK;
 }
 
-static tri_status scratch_reserve(tri_matmul_cache *cache, size_t bytes)
+static tri_status scratch_reserve(matmul_scratch *scratch, size_t bytes)
 {
-    if (bytes <= cache->scratch_bytes) return TRI_OK;
-    void *scratch = NULL;
-    TRI_TRY(tri_alloc(&scratch, (int64_t)(bytes + SCRATCH_ALIGN), 1));
-    TRI_FREE(cache->scratch);
-    cache->scratch = scratch;
-    cache->scratch_bytes = bytes;
+    if (bytes <= scratch->bytes) return TRI_OK;
+    void *memory = NULL;
+    TRI_TRY(tri_alloc(&memory, (int64_t)(bytes + SCRATCH_ALIGN), 1));
+    TRI_FREE(scratch->memory);
+    scratch->memory = memory;
+    scratch->bytes = bytes;
     return TRI_OK;
 }
 
-static tri_status cache_find(tri_kernels *kernels, const matmul_key *key, matmul_entry **out)
+static char *scratch_begin(const matmul_scratch *scratch)
+{
+    char *memory = scratch->memory;
+    return memory + (SCRATCH_ALIGN - (uintptr_t)memory % SCRATCH_ALIGN) % SCRATCH_ALIGN;
+}
+
+/* oneDNN takes the team's size from the calling thread, when it creates and when it executes. */
+static void team_set(int threads)
+{
+    if (omp_get_max_threads() != threads) omp_set_num_threads(threads);
+}
+
+static tri_status cache_add(tri_matmul_cache *cache, const matmul_key *key)
+{
+    if (cache->n_entries * 2 >= cache->n_slots) TRI_TRY(cache_grow(cache));
+    TRI_AUTO(matmul_entry) *made = NULL;
+    TRI_TRY(entry_create(cache, key, &made));
+    size_t packed = (size_t)tri_round_up((int64_t)made->pack.packed_bytes, SCRATCH_ALIGN);
+    for (int i = 0; i < made->n_bindings; i++)
+        TRI_TRY(scratch_reserve(&cache->scratch[i], packed + made->scratch_bytes));
+    *cache_slot(cache->slots, cache->n_slots, key) = TRI_MOVE(made);
+    cache->n_entries++;
+    return TRI_OK;
+}
+
+static matmul_entry *cache_find(const tri_matmul_cache *cache, const matmul_key *key)
+{
+    return *cache_slot(cache->slots, cache->n_slots, key);
+}
+
+static tri_status cache_ensure(tri_kernels *kernels, const matmul_key *key, matmul_entry **out)
 {
     tri_matmul_cache *cache = kernels->matmul;
-    /* oneDNN takes the team's size from the calling thread, when it creates and when it executes */
-    if (omp_get_max_threads() != kernels->threads) omp_set_num_threads(kernels->threads);
-    matmul_entry **slot = cache_slot(cache->slots, cache->n_slots, key);
-    if (!*slot) {
-        if (cache->n_entries * 2 >= cache->n_slots) TRI_TRY(cache_grow(cache));
-        matmul_entry *made = NULL;
-        TRI_TRY(entry_create(key, cache->engine, &made));
-        slot = cache_slot(cache->slots, cache->n_slots, key);
-        *slot = made;
-        cache->n_entries++;
-    }
-    TRI_TRY(scratch_reserve(cache, (*slot)->scratch_bytes));
-    *out = *slot;
+    team_set(kernels->threads);
+    *out = cache_find(cache, key);
+    if (*out) return TRI_OK;
+    TRI_TRY(cache_add(cache, key));
+    *out = cache_find(cache, key);
     return TRI_OK;
 }
 
@@ -333,192 +468,72 @@ static matmul_key key_make(const tri_matmul_args *args)
     return (matmul_key){args->m, args->n, args->k, args->lda, args->ldb, args->ldc, flags};
 }
 
-static tri_status product_execute(tri_kernels *kernels, const tri_matmul_args *args)
+static tri_status pack_execute(const matmul_entry *e, dnnl_stream_t stream, const void *rows,
+                               const char *scratch)
 {
-    tri_matmul_cache *cache = kernels->matmul;
+    TRI_TRY(memory_point(e->pack.rows, rows));
+    if (e->pack.scratch) TRI_TRY(memory_point(e->pack.scratch, scratch));
+    TRI_TRY(
+        TRI_DNNL(dnnl_primitive_execute(e->pack.primitive, stream, e->pack.n_args, e->pack.args)));
+    return TRI_OK;
+}
+
+/* Execute on the arguments and the scratch of one thread (0: the team's). */
+static tri_status entry_execute(const tri_matmul_cache *cache, const matmul_entry *e, int thread,
+                                const tri_matmul_args *args)
+{
+    const matmul_binding *bind = &e->bindings[thread];
+    dnnl_stream_t stream = cache->streams[thread];
+    const char *packed = scratch_begin(&cache->scratch[thread]);
+    const char *scratch = packed + tri_round_up((int64_t)e->pack.packed_bytes, SCRATCH_ALIGN);
+    TRI_TRY(memory_point(bind->a, args->a));
+    TRI_TRY(memory_point(bind->b, e->pack.primitive ? packed : args->b));
+    TRI_TRY(memory_point(bind->c, args->c));
+    if (bind->bias) TRI_TRY(memory_point(bind->bias, args->bias));
+    if (bind->scratch) TRI_TRY(memory_point(bind->scratch, scratch));
+    if (e->pack.primitive) TRI_TRY(pack_execute(e, stream, args->b, scratch));
+    TRI_TRY(TRI_DNNL(dnnl_primitive_execute(e->primitive, stream, bind->n_args, bind->args)));
+    TRI_TRY(TRI_DNNL(dnnl_stream_wait(stream)));
+    return TRI_OK;
+}
+
+tri_status tri_matmul_execute(tri_kernels *kernels, const tri_matmul_args *args)
+{
     matmul_key key = key_make(args);
     matmul_entry *e = NULL;
-    TRI_TRY(cache_find(kernels, &key, &e));
-    TRI_TRY(memory_point(e->a, args->a));
-    TRI_TRY(memory_point(e->b, args->b));
-    TRI_TRY(memory_point(e->c, args->c));
-    if (e->bias) TRI_TRY(memory_point(e->bias, args->bias));
-    if (e->scratch) {
-        uintptr_t base = (uintptr_t)cache->scratch;
-        base = (base + SCRATCH_ALIGN - 1) / SCRATCH_ALIGN * SCRATCH_ALIGN;
-        TRI_TRY(memory_point(e->scratch, (const void *)base));
-    }
-    TRI_TRY(TRI_DNNL(dnnl_primitive_execute(e->primitive, cache->stream, e->n_args, e->args)));
-    TRI_TRY(TRI_DNNL(dnnl_stream_wait(cache->stream)));
+    TRI_TRY(cache_ensure(kernels, &key, &e));
+    TRI_TRY(entry_execute(kernels->matmul, e, 0, args));
     return TRI_OK;
 }
 
-/* k = 0: the product is zero. */
-static void product_of_nothing(const tri_matmul_args *args)
+tri_status tri_matmul_make(tri_kernels *kernels, const tri_matmul_args *args)
 {
-    if (args->accumulate && !args->bias) return;
-    for (int64_t i = 0; i < args->m; i++) {
-        for (int64_t j = 0; j < args->n; j++) {
-            float x = 0;
-            if (args->bias)
-                x = args->input_type == TRI_BF16
-                        ? tri_bf16_to_f32(((const tri_bf16 *)args->bias)[j])
-                        : ((const float *)args->bias)[j];
-            int64_t at = i * args->ldc + j;
-            if (args->output_type == TRI_BF16)
-                ((tri_bf16 *)args->c)[at] = tri_f32_to_bf16(x);
-            else
-                ((float *)args->c)[at] = args->accumulate ? ((float *)args->c)[at] + x : x;
-        }
-    }
-}
-
-/* --- bf16 on processors where oneDNN has none: blocks in fp32 */
-
-static void block_widen(int64_t rows, int64_t width, const tri_bf16 *in, int64_t stride, float *out)
-{
-    for (int64_t i = 0; i < rows; i++)
-        for (int64_t j = 0; j < width; j++)
-            out[i * width + j] = tri_bf16_to_f32(in[i * stride + j]);
-}
-
-static void block_narrow(int64_t rows, int64_t width, const float *in, tri_bf16 *out,
-                         int64_t stride)
-{
-    for (int64_t i = 0; i < rows; i++)
-        for (int64_t j = 0; j < width; j++)
-            out[i * stride + j] = tri_f32_to_bf16(in[i * width + j]);
-}
-
-/* Block [i, i + rows) x [j, j + width) of a logical matrix, in the orientation it is stored in. */
-static void operand_widen(const tri_bf16 *x, bool transposed, int64_t ld, const int64_t at[4],
-                          float *out)
-{
-    if (transposed)
-        block_widen(at[3], at[1], x + at[2] * ld + at[0], ld, out);
-    else
-        block_widen(at[1], at[3], x + at[0] * ld + at[2], ld, out);
-}
-
-/* One block of c: rows i.., columns j.., all of k. */
-static tri_status wide_block(tri_kernels *kernels, const tri_matmul_args *args, int64_t i,
-                             int64_t j)
-{
-    float *a = kernels->matmul->wide;
-    float *b = a + (int64_t)WIDE_ROWS * WIDE_DEPTH;
-    float *c = b + (int64_t)WIDE_ROWS * WIDE_DEPTH;
-    float *bias = c + (int64_t)WIDE_ROWS * WIDE_ROWS;
-    bool narrows = args->output_type == TRI_BF16;
-    int64_t m = tri_min64(WIDE_ROWS, args->m - i);
-    int64_t n = tri_min64(WIDE_ROWS, args->n - j);
-    if (args->bias) block_widen(1, n, (const tri_bf16 *)args->bias + j, n, bias);
-    tri_matmul_args part = *args;
-    part.m = m;
-    part.n = n;
-    part.a = a;
-    part.b = b;
-    part.bias = args->bias ? bias : NULL;
-    part.c = narrows ? c : (float *)args->c + i * args->ldc + j;
-    part.ldc = narrows ? n : args->ldc;
-    part.input_type = TRI_F32;
-    part.output_type = TRI_F32;
-    for (int64_t l = 0; l < args->k; l += WIDE_DEPTH) {
-        part.k = tri_min64(WIDE_DEPTH, args->k - l);
-        part.lda = args->a_transposed ? m : part.k;
-        part.ldb = args->b_transposed ? part.k : n;
-        operand_widen(args->a, args->a_transposed, args->lda, (int64_t[4]){i, m, l, part.k}, a);
-        operand_widen(args->b, args->b_transposed, args->ldb, (int64_t[4]){l, part.k, j, n}, b);
-        TRI_TRY(product_execute(kernels, &part));
-        part.accumulate = true;
-        part.bias = NULL;
-    }
-    if (narrows) block_narrow(m, n, c, (tri_bf16 *)args->c + i * args->ldc + j, args->ldc);
-    return TRI_OK;
-}
-
-static tri_status wide_execute(tri_kernels *kernels, const tri_matmul_args *args)
-{
-    tri_matmul_cache *cache = kernels->matmul;
-    int64_t n = (int64_t)WIDE_ROWS * (2 * WIDE_DEPTH + WIDE_ROWS + 1);
-    if (!cache->wide) TRI_TRY(TRI_NEW_ARRAY(n, &cache->wide));
-    for (int64_t j = 0; j < args->n; j += WIDE_ROWS)
-        for (int64_t i = 0; i < args->m; i += WIDE_ROWS)
-            TRI_TRY(wide_block(kernels, args, i, j));
-    return TRI_OK;
-}
-
-/* --- the interface */
-
-static tri_status args_check(const tri_matmul_args *args)
-{
-    long long m = args->m;
-    long long n = args->n;
-    long long k = args->k;
-    TRI_CHECK(m >= 0 && n >= 0 && k >= 0, TRI_EINVAL, "product of [%lld, %lld] by [%lld, %lld]", m,
-              k, k, n);
-    bool in_ok = args->input_type == TRI_F32 || args->input_type == TRI_BF16;
-    bool out_ok = args->output_type == TRI_F32 ||
-                  (args->output_type == TRI_BF16 && args->input_type == TRI_BF16);
-    TRI_CHECK(in_ok && out_ok, TRI_EINVAL,
-              "product of %s matrices into %s: fp32 to fp32, bf16 to fp32 and bf16 to bf16 exist",
-              tri_dtype_name(args->input_type), tri_dtype_name(args->output_type));
-    TRI_CHECK(!args->accumulate || args->output_type == TRI_F32, TRI_EINVAL,
-              "product that accumulates into %s: sums are kept in fp32",
-              tri_dtype_name(args->output_type));
-    int64_t need_a = args->a_transposed ? args->m : args->k;
-    int64_t need_b = args->b_transposed ? args->k : args->n;
-    TRI_CHECK(args->lda >= need_a && args->ldb >= need_b && args->ldc >= args->n, TRI_EINVAL,
-              "product of [%lld, %lld] by [%lld, %lld]: leading dimensions %lld %lld %lld are less "
-              "than the row lengths %lld %lld %lld",
-              m, k, k, n, (long long)args->lda, (long long)args->ldb, (long long)args->ldc,
-              (long long)need_a, (long long)need_b, n);
-    return TRI_OK;
-}
-
-static bool is_empty(const tri_matmul_args *args)
-{
-    return args->m == 0 || args->n == 0 || args->k == 0;
-}
-
-static bool is_widened(const tri_kernels *kernels, const tri_matmul_args *args)
-{
-    return kernels->matmul->widens && args->input_type == TRI_BF16;
-}
-
-static tri_status product_any(tri_kernels *kernels, const tri_matmul_args *args)
-{
-    if (is_empty(args))
-        product_of_nothing(args);
-    else if (is_widened(kernels, args))
-        TRI_TRY(wide_execute(kernels, args));
-    else
-        TRI_TRY(product_execute(kernels, args));
-    return TRI_OK;
-}
-
-tri_status tri_matmul(tri_kernels *kernels, const tri_matmul_args *args)
-{
-    TRI_TRY(args_check(args));
-    tri_matmul_cache *cache = kernels->matmul;
-    if (!cache->observer) return product_any(kernels, args);
-    double start_s = tri_clock_s();
-    TRI_TRY(product_any(kernels, args));
-    cache->observer(cache->observer_arg, args, tri_clock_s() - start_s);
-    return TRI_OK;
-}
-
-void tri_matmul_observe(tri_kernels *kernels, tri_matmul_observer observer, void *arg)
-{
-    kernels->matmul->observer = observer;
-    kernels->matmul->observer_arg = arg;
-}
-
-tri_status tri_matmul_prepare(tri_kernels *kernels, const tri_matmul_args *args)
-{
-    TRI_TRY(args_check(args));
-    if (is_empty(args) || is_widened(kernels, args)) return TRI_OK;
     matmul_key key = key_make(args);
     matmul_entry *entry = NULL;
-    TRI_TRY(cache_find(kernels, &key, &entry));
+    TRI_TRY(cache_ensure(kernels, &key, &entry));
+    return TRI_OK;
+}
+
+tri_status tri_block_prepare(tri_kernels *kernels, const tri_matmul_args *args)
+{
+    matmul_key key = key_make(args);
+    key.flags |= FLAG_BLOCK;
+    if (cache_find(kernels->matmul, &key)) return TRI_OK;
+    team_set(1);
+    tri_status rc = cache_add(kernels->matmul, &key);
+    team_set(kernels->threads);
+    TRI_TRY(rc);
+    return TRI_OK;
+}
+
+tri_status tri_block_matmul(const tri_kernels *kernels, int thread, const tri_matmul_args *args)
+{
+    matmul_key key = key_make(args);
+    key.flags |= FLAG_BLOCK;
+    const matmul_entry *e = cache_find(kernels->matmul, &key);
+    TRI_CHECK(e && thread < e->n_bindings, TRI_EBUG,
+              "block product of [%lld, %lld] by [%lld, %lld] on thread %d was not prepared",
+              (long long)key.m, (long long)key.k, (long long)key.k, (long long)key.n, thread);
+    TRI_TRY(entry_execute(kernels->matmul, e, thread, args));
     return TRI_OK;
 }
