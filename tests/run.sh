@@ -72,7 +72,7 @@ run_fuzzers()
         [ -x "$fuzzer" ] || continue
         name=$(basename "$fuzzer")
         mkdir -p "build/corpus/$name"
-        [ "$name" != fuzz_spec ] || cat examples/*/spec.yaml >"build/corpus/$name/seed"
+        [ "$name" != fuzz_yaml ] || cat examples/*/spec.yaml >"build/corpus/$name/seed"
         echo "-- $name, $fuzz_s s"
         if ! (cd "build/corpus/$name" && LSAN_OPTIONS=suppressions="$root/tests/lsan.supp" \
             "$root/$fuzzer" -max_total_time="$fuzz_s" -timeout=10 -rss_limit_mb=2048 \

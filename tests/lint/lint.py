@@ -237,7 +237,7 @@ def check_marks():
                 yield f"{path}:{number}: unfinished: {line.strip()}"
             if re.search(r"[ \t]+$", line):
                 yield f"{path}:{number}: blanks at the end of the line"
-            for match in re.finditer(r"(?:^|[\s=(`,:]['\"]?)/([A-Za-z][\w.-]*)/\w", line):
+            for match in re.finditer(r"(?:^|[\s=(`,:]['\"]?)/([A-Za-z][\w.-]+)/\w", line):
                 if match.group(1) not in SYSTEM_PATHS:
                     yield f"{path}:{number}: a path of one machine: {line.strip()}"
 

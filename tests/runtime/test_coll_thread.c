@@ -5,7 +5,7 @@
 #include "runtime/mesh.h"
 #include "tests/runtime/coll_check.h"
 
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+#ifdef TRI_SANITIZED
 enum { LARGE = 150001 };
 #else
 enum { LARGE = 1000007 };
