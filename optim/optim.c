@@ -15,7 +15,6 @@ struct tri_optim {
     int n_moments;
     int n_segments;
     tri_optim_segment *segments;
-    bool *decay;                          /* [n_segments] */
     int *moment_row;                      /* [n_segments][n_moments] rows in the state table */
     int64_t elements;                     /* of one moment, segments padded to 16 */
     float *moment[TRI_OPTIM_MAX_MOMENTS]; /* [elements] */
@@ -68,7 +67,6 @@ tri_status tri_optim_create(const tri_optim_config *config, tri_kernels *kernels
     optim->n_moments = optim->ops->n_moments(config);
     optim->n_segments = n_segments;
     TRI_TRY(TRI_NEW_ARRAY(n_segments, &optim->segments));
-    TRI_TRY(TRI_NEW_ARRAY(n_segments, &optim->decay));
     TRI_TRY(TRI_NEW_ARRAY((int64_t)n_segments * TRI_OPTIM_MAX_MOMENTS, &optim->moment_row));
     for (int i = 0; i < n_segments; i++) {
         optim->segments[i] = segments[i];
@@ -82,7 +80,6 @@ void tri_optim_destroy(tri_optim **optim)
 {
     if (!*optim) return;
     TRI_FREE((*optim)->segments);
-    TRI_FREE((*optim)->decay);
     TRI_FREE((*optim)->moment_row);
     TRI_FREE(*optim);
 }
@@ -116,7 +113,6 @@ tri_status tri_optim_export(tri_optim *optim, tri_state *state)
             tri_state_hold(state, index, s->begin, s->count, NULL);
             optim->moment_row[i * TRI_OPTIM_MAX_MOMENTS + j] = index;
         }
-        optim->decay[i] = tri_state_row(state, s->row)->decay;
     }
     return TRI_OK;
 }
@@ -158,7 +154,7 @@ tri_status tri_optim_step(tri_optim *optim, int64_t step, double lr, double grad
             .step = step,
             .lr = lr,
             .gradient_scale = gradient_scale,
-            .weight_decay = optim->decay[i] ? optim->config.weight_decay : 0,
+            .weight_decay = segment->decay ? optim->config.weight_decay : 0,
         };
         for (int j = 0; j < optim->n_moments; j++)
             update.moment[j] = optim->moment[j] + at;

@@ -26,6 +26,7 @@ typedef struct tri_optim_config {
 typedef struct tri_optim_segment {
     int row;               /* of the parameter in the state table */
     int64_t begin, count;  /* in the row's local box */
+    bool decay;            /* weight decay applies */
     float *weight;         /* [count] master */
     const float *gradient; /* [count] */
     void *copy;            /* [count] compute copy to refresh; NULL: none */

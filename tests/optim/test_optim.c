@@ -56,8 +56,12 @@ static tri_status rig_open(rig *r, const tri_optim_config *config, int64_t cut)
     for (int row = 0; row < 2; row++)
         for (int half = 0; half < 2 && count[row][half] > 0; half++) {
             int64_t at = begin[row][half];
-            r->segments[r->n_segments++] = (tri_optim_segment){
-                row, at, count[row][half], &r->weight[row][at], &r->gradient[row][at], NULL};
+            r->segments[r->n_segments++] = (tri_optim_segment){.row = row,
+                                                               .begin = at,
+                                                               .count = count[row][half],
+                                                               .decay = row == 0,
+                                                               .weight = &r->weight[row][at],
+                                                               .gradient = &r->gradient[row][at]};
         }
     TRI_TRY(tri_optim_create(config, r->kernels, r->segments, r->n_segments, &r->optim));
     return TRI_OK;
