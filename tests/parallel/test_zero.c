@@ -76,8 +76,12 @@ static void rig_segments(zero_rig *rig)
 {
     for (int i = 0; i < N_ROWS; i++) {
         tri_zero_shard s = tri_zero_shard_at(rig->zero, i);
-        rig->segments[i] =
-            (tri_optim_segment){s.param, s.begin, s.count, s.weight, s.gradient, s.copy};
+        rig->segments[i] = (tri_optim_segment){.row = s.param,
+                                               .begin = s.begin,
+                                               .count = s.count,
+                                               .weight = s.weight,
+                                               .gradient = s.gradient,
+                                               .copy = s.copy};
     }
 }
 
