@@ -171,6 +171,7 @@ void tri_device_note(tri_device *device, tri_mem_kind kind, int64_t delta_bytes)
 {
     tri_mutex_lock(&device->memory_lock);
     device_count(device, kind, delta_bytes);
+    device->memory.noted_bytes += (size_t)delta_bytes;
     tri_mutex_unlock(&device->memory_lock);
 }
 

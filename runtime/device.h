@@ -37,6 +37,7 @@ typedef struct tri_memory {
     size_t bytes[TRI_MEM_KINDS];
     size_t kind_peak_bytes[TRI_MEM_KINDS];
     size_t peak_bytes;
+    size_t noted_bytes; /* of bytes[], obtained elsewhere: not this process's anonymous memory */
 } tri_memory;
 
 typedef struct tri_device tri_device;
