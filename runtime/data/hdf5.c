@@ -2,7 +2,7 @@
 /* A one-dimensional (or flattened) integer dataset of an HDF5 file, in any layout: contiguous,
  * chunked, compressed, virtual. It is read in pieces through the door runtime/h5.h, not mapped.
  */
-#include "runtime/data/shard.h"
+#include "runtime/data/token_file.h"
 
 #include "runtime/base/alloc.h"
 #include "runtime/h5.h"
@@ -12,7 +12,7 @@ typedef struct hdf5_source {
     tri_h5_dataset *dataset;
 } hdf5_source;
 
-static void hdf5_close(tri_shard *shard)
+static void hdf5_close(tri_token_file *shard)
 {
     hdf5_source *source = shard->own;
     if (!source) return;
@@ -22,7 +22,7 @@ static void hdf5_close(tri_shard *shard)
     shard->own = NULL;
 }
 
-static tri_status hdf5_open(const tri_tokens_args *args, const char *path, tri_shard *shard)
+static tri_status hdf5_open(const tri_tokens_args *args, const char *path, tri_token_file *shard)
 {
     TRI_CHECK(args->dataset && *args->dataset, TRI_EINVAL,
               "data.dataset is needed with format hdf5: the name of the dataset of tokens in %s",
@@ -44,7 +44,8 @@ static tri_status hdf5_open(const tri_tokens_args *args, const char *path, tri_s
 
 /* Ids that int32 cannot hold are clamped to its ends by the door, so they are not below `vocab`
  * (at most 2^31 - 1 here) either; the report reads the value itself. */
-static tri_status hdf5_read(tri_shard *shard, int64_t begin, int64_t n, int64_t vocab, int32_t *out)
+static tri_status hdf5_read(tri_token_file *shard, int64_t begin, int64_t n, int64_t vocab,
+                            int32_t *out)
 {
     hdf5_source *source = shard->own;
     int64_t limit = vocab <= INT32_MAX ? vocab : INT32_MAX;
@@ -53,7 +54,7 @@ static tri_status hdf5_read(tri_shard *shard, int64_t begin, int64_t n, int64_t 
         if (out[i] >= 0 && out[i] < limit) continue;
         int64_t id = 0;
         TRI_TRY(tri_h5_dataset_read(source->dataset, begin + i, 1, TRI_I64, &id));
-        return tri_shard_fail_vocab(shard, begin + i, id, vocab);
+        return tri_token_file_fail_vocab(shard, begin + i, id, vocab);
     }
     return TRI_OK;
 }

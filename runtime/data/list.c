@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The formats of token files. */
-#include "runtime/data/shard.h"
+#include "runtime/data/token_file.h"
 
 #include <stdio.h>
 #include <string.h>

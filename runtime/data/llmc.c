@@ -2,16 +2,16 @@
 /* llm.c's token files: a header of 256 int32 (magic 20240520, version 1, number of tokens), then
  * uint16 tokens. The count must be what the size of the file says.
  */
-#include "runtime/data/shard.h"
+#include "runtime/data/token_file.h"
 
 #include <string.h>
 
 enum { LLMC_MAGIC = 20240520, LLMC_VERSION = 1, LLMC_HEADER_BYTES = 256 * 4 };
 
-static tri_status llmc_open(const tri_tokens_args *args, const char *path, tri_shard *shard)
+static tri_status llmc_open(const tri_tokens_args *args, const char *path, tri_token_file *shard)
 {
     (void)args;
-    TRI_TRY(tri_shard_map(path, shard));
+    TRI_TRY(tri_token_file_map(path, shard));
     TRI_CHECK(shard->map_bytes >= LLMC_HEADER_BYTES, TRI_EFORMAT,
               "token file %s has %lld bytes: format llmc begins with a header of %d bytes; it is "
               "truncated or of another format",
@@ -30,7 +30,7 @@ static tri_status llmc_open(const tri_tokens_args *args, const char *path, tri_s
               "token file %s: its header says %d tokens, which is %lld bytes, but %lld follow: the "
               "file is truncated or damaged",
               path, header[2], 2 * (long long)header[2], (long long)held);
-    TRI_TRY(tri_shard_lay(shard, LLMC_HEADER_BYTES, TRI_TOKEN_U16));
+    TRI_TRY(tri_token_file_lay(shard, LLMC_HEADER_BYTES, TRI_TOKEN_U16));
     return TRI_OK;
 }
 

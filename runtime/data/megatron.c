@@ -6,7 +6,7 @@
  * .idx: "MMIDIDX\0\0", version u64 = 1, type u8, sequences u64, documents u64, then per sequence its
  * length (int32) and byte offset (int64), then the document index (int64).
  */
-#include "runtime/data/shard.h"
+#include "runtime/data/token_file.h"
 
 #include "runtime/base/alloc.h"
 
@@ -44,7 +44,7 @@ static tri_status megatron_type(const char *path, uint8_t code, tri_token_type *
 
 /* Bytes of the .bin file: where the last sequence ends. Sequences lie in order without gaps, so the
  * first must begin at 0. */
-static tri_status megatron_extent(const tri_shard *idx, megatron_index *index)
+static tri_status megatron_extent(const tri_token_file *idx, megatron_index *index)
 {
     const unsigned char *lengths = (const unsigned char *)idx->map + MEGATRON_HEADER_BYTES;
     const unsigned char *offsets = lengths + 4 * index->sequences;
@@ -65,7 +65,7 @@ static tri_status megatron_extent(const tri_shard *idx, megatron_index *index)
     return TRI_OK;
 }
 
-static tri_status megatron_index_read(const tri_shard *idx, megatron_index *index)
+static tri_status megatron_index_read(const tri_token_file *idx, megatron_index *index)
 {
     const unsigned char *at = idx->map;
     TRI_CHECK(idx->map_bytes >= MEGATRON_HEADER_BYTES, TRI_EFORMAT,
@@ -100,15 +100,16 @@ static tri_status megatron_index_read(const tri_shard *idx, megatron_index *inde
 
 static tri_status megatron_open_index(const char *path, megatron_index *index)
 {
-    tri_shard idx = {0};
-    tri_status rc = tri_shard_map(path, &idx);
+    tri_token_file idx = {0};
+    tri_status rc = tri_token_file_map(path, &idx);
     if (rc == TRI_OK) rc = megatron_index_read(&idx, index);
-    tri_shard_fini(&idx);
+    tri_token_file_fini(&idx);
     TRI_TRY(rc);
     return TRI_OK;
 }
 
-static tri_status megatron_open(const tri_tokens_args *args, const char *path, tri_shard *shard)
+static tri_status megatron_open(const tri_tokens_args *args, const char *path,
+                                tri_token_file *shard)
 {
     (void)args;
     char name[4096];
@@ -118,12 +119,12 @@ static tri_status megatron_open(const tri_tokens_args *args, const char *path, t
     megatron_index index = {0};
     TRI_TRY(megatron_open_index(name, &index));
     snprintf(name, sizeof name, "%s.bin", path);
-    TRI_TRY(tri_shard_map(name, shard));
+    TRI_TRY(tri_token_file_map(name, shard));
     TRI_CHECK(shard->map_bytes == index.bytes, TRI_EFORMAT,
               "token file %s has %lld bytes, its index %s.idx says %lld: one of them is truncated "
               "or they do not belong together",
               name, (long long)shard->map_bytes, path, (long long)index.bytes);
-    TRI_TRY(tri_shard_lay(shard, 0, index.type));
+    TRI_TRY(tri_token_file_lay(shard, 0, index.type));
     return TRI_OK;
 }
 

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Raw little-endian uint16 tokens without a header, as nanoGPT's prepare scripts write them. */
-#include "runtime/data/shard.h"
+#include "runtime/data/token_file.h"
 
-static tri_status raw16_open(const tri_tokens_args *args, const char *path, tri_shard *shard)
+static tri_status raw16_open(const tri_tokens_args *args, const char *path, tri_token_file *shard)
 {
     (void)args;
-    TRI_TRY(tri_shard_map(path, shard));
-    TRI_TRY(tri_shard_lay(shard, 0, TRI_TOKEN_U16));
+    TRI_TRY(tri_token_file_map(path, shard));
+    TRI_TRY(tri_token_file_lay(shard, 0, TRI_TOKEN_U16));
     return TRI_OK;
 }
 

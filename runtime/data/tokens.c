@@ -7,7 +7,7 @@
 #include "runtime/base/alloc.h"
 #include "runtime/base/crc.h"
 #include "runtime/base/int.h"
-#include "runtime/data/shard.h"
+#include "runtime/data/token_file.h"
 
 #include <errno.h>
 #include <glob.h>
@@ -22,7 +22,7 @@ enum { PRINT_PIECES = 64, PRINT_TOKENS = 256 };
 struct tri_tokens {
     const tri_format_ops *format;
     int64_t n_shards;
-    tri_shard *shard;
+    tri_token_file *shard;
     int64_t *begin; /* [n_shards + 1] number of the first token */
     uint64_t fingerprint;
 };
@@ -107,7 +107,7 @@ void tri_tokens_destroy(tri_tokens **tokens)
     if (!t) return;
     for (int64_t i = 0; t->shard && i < t->n_shards; i++) {
         if (t->format->close) t->format->close(&t->shard[i]);
-        tri_shard_fini(&t->shard[i]);
+        tri_token_file_fini(&t->shard[i]);
     }
     TRI_FREE(t->shard);
     TRI_FREE(t->begin);
@@ -197,13 +197,13 @@ static tri_status tokens_read(tri_tokens *tokens, int64_t begin, int64_t n, int6
 {
     int64_t i = n > 0 ? tokens_shard_of(tokens, begin) : 0;
     for (int64_t done = 0; done < n; i++) {
-        tri_shard *shard = &tokens->shard[i];
+        tri_token_file *shard = &tokens->shard[i];
         int64_t at = begin + done - tokens->begin[i];
         int64_t part = tri_min64(n - done, shard->count - at);
         if (tokens->format->read)
             TRI_TRY(tokens->format->read(shard, at, part, vocab, out + done));
         else
-            TRI_TRY(tri_shard_read(shard, at, part, vocab, out + done));
+            TRI_TRY(tri_token_file_read(shard, at, part, vocab, out + done));
         done += part;
     }
     return TRI_OK;

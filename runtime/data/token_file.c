@@ -5,7 +5,7 @@
  * the size is looked at again before each read (a race of microseconds remains; token files must
  * not be rewritten in place during a run).
  */
-#include "runtime/data/shard.h"
+#include "runtime/data/token_file.h"
 
 #include "runtime/base/alloc.h"
 
@@ -42,7 +42,7 @@ const char *tri_token_name(tri_token_type type)
 }
 
 /* Map what `fd` is open on: split off so that the descriptor is closed in one place. */
-static tri_status shard_map_fd(int fd, const char *path, tri_shard *shard)
+static tri_status shard_map_fd(int fd, const char *path, tri_token_file *shard)
 {
     struct stat info;
     TRI_TRY(TRI_SYS(fstat(fd, &info), "looking at the size of token file %s", path));
@@ -61,7 +61,7 @@ static tri_status shard_map_fd(int fd, const char *path, tri_shard *shard)
     return TRI_OK;
 }
 
-tri_status tri_shard_map(const char *path, tri_shard *shard)
+tri_status tri_token_file_map(const char *path, tri_token_file *shard)
 {
     TRI_TRY(tri_alloc_string(path, &shard->path));
     int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -72,7 +72,7 @@ tri_status tri_shard_map(const char *path, tri_shard *shard)
     return TRI_OK;
 }
 
-tri_status tri_shard_lay(tri_shard *shard, int64_t offset, tri_token_type type)
+tri_status tri_token_file_lay(tri_token_file *shard, int64_t offset, tri_token_type type)
 {
     int64_t width = tri_token_bytes(type);
     int64_t bytes = shard->map_bytes - offset;
@@ -89,7 +89,8 @@ tri_status tri_shard_lay(tri_shard *shard, int64_t offset, tri_token_type type)
     return TRI_OK;
 }
 
-tri_status tri_shard_fail_vocab(const tri_shard *shard, int64_t position, int64_t id, int64_t vocab)
+tri_status tri_token_file_fail_vocab(const tri_token_file *shard, int64_t position, int64_t id,
+                                     int64_t vocab)
 {
     TRI_CHECK(id >= 0, TRI_EFORMAT,
               "%s: token %lld is %lld; ids must be 0 to %lld (is data.format right for this file?)",
@@ -125,7 +126,7 @@ tri_status tri_shard_fail_vocab(const tri_shard *shard, int64_t position, int64_
 TRI_TOKEN_MAP(X)
 #undef X
 
-static int64_t shard_decode(const tri_shard *shard, int64_t begin, int64_t n, int64_t vocab,
+static int64_t shard_decode(const tri_token_file *shard, int64_t begin, int64_t n, int64_t vocab,
                             int32_t *out)
 {
     const unsigned char *from = shard->tokens + begin * tri_token_bytes(shard->type);
@@ -139,7 +140,7 @@ static int64_t shard_decode(const tri_shard *shard, int64_t begin, int64_t n, in
     return 0;
 }
 
-static int64_t shard_value(const tri_shard *shard, int64_t position)
+static int64_t shard_value(const tri_token_file *shard, int64_t position)
 {
     const unsigned char *from = shard->tokens + position * tri_token_bytes(shard->type);
     switch (shard->type) {
@@ -156,7 +157,7 @@ static int64_t shard_value(const tri_shard *shard, int64_t position)
 }
 
 /* Ask for the pages of a read in one request. */
-static void shard_advise(const tri_shard *shard, int64_t begin, int64_t n)
+static void shard_advise(const tri_token_file *shard, int64_t begin, int64_t n)
 {
     uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
     uintptr_t from = (uintptr_t)shard->tokens + (uintptr_t)(begin * tri_token_bytes(shard->type));
@@ -166,7 +167,7 @@ static void shard_advise(const tri_shard *shard, int64_t begin, int64_t n)
 }
 
 /* A file that was replaced by another of the same name is no harm: the map keeps the old one. */
-static tri_status shard_check_size(const tri_shard *shard)
+static tri_status shard_check_size(const tri_token_file *shard)
 {
     struct stat now;
     if (stat(shard->path, &now) != 0) return TRI_OK;
@@ -178,18 +179,19 @@ static tri_status shard_check_size(const tri_shard *shard)
     return TRI_OK;
 }
 
-tri_status tri_shard_read(tri_shard *shard, int64_t begin, int64_t n, int64_t vocab, int32_t *out)
+tri_status tri_token_file_read(tri_token_file *shard, int64_t begin, int64_t n, int64_t vocab,
+                               int32_t *out)
 {
     TRI_TRY(shard_check_size(shard));
     shard_advise(shard, begin, n);
     int64_t good = shard_decode(shard, begin, n, vocab, out);
     if (good == n) return TRI_OK;
-    return tri_shard_fail_vocab(shard, begin + good, shard_value(shard, begin + good), vocab);
+    return tri_token_file_fail_vocab(shard, begin + good, shard_value(shard, begin + good), vocab);
 }
 
-void tri_shard_fini(tri_shard *shard)
+void tri_token_file_fini(tri_token_file *shard)
 {
     if (shard->map) munmap(shard->map, (size_t)shard->map_bytes);
     TRI_FREE(shard->path);
-    *shard = (tri_shard){0};
+    *shard = (tri_token_file){0};
 }
