@@ -7,6 +7,26 @@
 
 #include <string.h>
 
+static const char train_more[] =
+    "The job resumes by itself from the newest checkpoint in its folder. SIGTERM, SIGINT or "
+    "SIGUSR1\n"
+    "to a rank (or SIGUSR1 to mpirun) ends it after the current step, with its state saved. Any "
+    "key\n"
+    "of the spec can be overridden as section.key=value; `trireme help spec` lists them.\n"
+    "mpirun adds text of its own to a failure: `mpirun -q` keeps it quiet.\n";
+static const char eval_more[] =
+    "CHECKPOINT is a checkpoint's folder, or a folder of checkpoints: then the newest.\n"
+    "  --batches N  global batches to evaluate (those of the spec)\n"
+    "  --data PATH  other data of the same format (the job's own held-out part)\n"
+    "  --threads N  threads of a rank (its share of the cores)\n";
+static const char generate_more[] =
+    "CHECKPOINT is a checkpoint's folder, or a folder of checkpoints: then the newest.\n"
+    "  --prompt TEXT      how the text begins (a new line)\n"
+    "  --tokens N         how many to add (256)\n"
+    "  --temperature X    0: always the most likely (0.8)\n"
+    "  --top-k N          choose among the N most likely; 0: all (0)\n"
+    "  --seed N           of the choices (1)\n"
+    "  --threads N        (all cores)\n";
 static const char bench_more[] = "  --json       one JSON object per line\n"
                                  "  --threads N  threads of a rank (its share of the cores)\n";
 static const char help_more[] =
@@ -14,10 +34,16 @@ static const char help_more[] =
     "  trireme help spec      all keys of a job spec (docs/job-spec.md)\n";
 
 static const tri_command commands[] = {
-    {"bench",   "NAME [--json]",    "measure a part against its limit", bench_more, tri_cmd_bench  },
-    {"version", "",                 "version and what this build has",  "",         tri_cmd_version},
-    {"help",    "[COMMAND | spec]", "this text, or more of it",         help_more,  tri_cmd_help   },
-    {NULL,      NULL,               NULL,                               NULL,       NULL           },
+    {"train",    "JOB.yaml [key=value ...]", "train the model that a job spec describes", train_more,
+     tri_cmd_train                                                                                                      },
+    {"eval",     "CHECKPOINT [options]",     "loss of a checkpoint on held-out data",     eval_more,
+     tri_cmd_eval                                                                                                       },
+    {"generate", "CHECKPOINT [options]",     "sample text from a checkpoint",             generate_more,
+     tri_cmd_generate                                                                                                   },
+    {"bench",    "NAME [--json]",            "measure a part against its limit",          bench_more,    tri_cmd_bench  },
+    {"version",  "",                         "version and what this build has",           "",            tri_cmd_version},
+    {"help",     "[COMMAND | spec]",         "this text, or more of it",                  help_more,     tri_cmd_help   },
+    {NULL,       NULL,                       NULL,                                        NULL,          NULL           },
 };
 
 const tri_command *tri_command_list(void)

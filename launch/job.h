@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+/* A job on this rank: everything a command needs, built in order and closed in the reverse order.
+ * The root owner: whatever owns a communicator is closed here and nowhere else.
+ */
+#ifndef TRI_LAUNCH_JOB_H
+#define TRI_LAUNCH_JOB_H
+
+#include "launch/spec.h"
+#include "parallel/zero.h"
+#include "runtime/agree.h"
+
+/* Counters of a job, a row of the state table ("job/counters"). */
+typedef struct tri_job_counters {
+    int64_t step;    /* updates done */
+    int64_t samples; /* sequences consumed */
+    int64_t tokens;  /* target tokens consumed */
+} tri_job_counters;
+
+typedef enum tri_job_use {
+    TRI_JOB_TRAIN,    /* everything */
+    TRI_JOB_EVALUATE, /* weights and forward buffers, no gradients, moments or training data */
+    TRI_JOB_GENERATE  /* the same with a key/value cache in place of data */
+} tri_job_use;
+
+typedef struct tri_job {
+    tri_spec spec; /* resolved */
+    tri_job_use use;
+    tri_comm *world; /* borrowed; NULL on paper */
+    tri_mesh *mesh;
+    tri_kernels *kernels;
+    tri_state *state;
+    tri_model *model;
+    tri_zero *zero;
+    tri_optim *optim;
+    tri_optim_segment *segments;
+    tri_arena *arena;
+    tri_loader *loader;     /* training part */
+    tri_loader *validation; /* held-out part */
+    tri_job_counters counters;
+} tri_job;
+
+/* What a job will need and move, on one rank. */
+typedef struct tri_job_plan {
+    int64_t params;              /* elements of the model */
+    size_t bytes[TRI_MEM_KINDS]; /* on rank 0 */
+    tri_zero_traffic traffic;    /* per step */
+    int64_t accumulation;        /* micro-batches of a step on one rank */
+    int64_t step_tokens;         /* of the global batch */
+    double flops_per_token;
+} tri_job_plan;
+
+/* Build a job of a checked spec for the ranks of `world`. Collective: world. Keeps: world.
+ *
+ * Memory is allocated, weights are not yet set: tri_job_initialise, or a load. Errors: those of the
+ * parts, agreed on by all ranks.
+ */
+TRI_MUST_USE tri_status tri_job_open(const tri_spec *spec, tri_job_use use, tri_comm *world,
+                                     tri_job **out);
+
+/* Close in order. Collective: world; NULL is fine. Not called on an error path of a multi-rank job:
+ * there the process ends. */
+void tri_job_close(tri_job **job);
+
+/* Weights by their initialisers. Collective: world. */
+TRI_MUST_USE tri_status tri_job_initialise(tri_job *job);
+
+/* Weights and all else from a checkpoint (its folder): parameters alone unless training. Collective:
+ * world. Errors: TRI_EINVAL another model or other data, TRI_EFORMAT damage, TRI_EIO. */
+TRI_MUST_USE tri_status tri_job_load(tri_job *job, const char *path);
+
+/* Save under `dir`. Collective: world. Errors: TRI_EIO. */
+TRI_MUST_USE tri_status tri_job_save(tri_job *job, const char *dir);
+
+/* Mean loss over `batches` global batches of the held-out part, from its beginning. Collective:
+ * world. Writes: *loss (nats per token), *tokens. */
+TRI_MUST_USE tri_status tri_job_evaluate(tri_job *job, int64_t batches, double *loss,
+                                         int64_t *tokens);
+
+/* The same declarations on paper, for rank 0 of `n_ranks`: nothing is allocated but the plan. Not
+ * collective. */
+TRI_MUST_USE tri_status tri_job_plan_make(const tri_spec *spec, int n_ranks, tri_job_plan *out);
+
+#endif

@@ -1,0 +1,311 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Training. One step, top to bottom: batch, forward and backward of each micro-batch with the
+ * gradients reduced behind the last one, clip, update of the local shards, gather. Around it the
+ * loop: metrics, evaluation, checkpoints, until the last step or until asked to stop.
+ */
+#include "launch/train.h"
+
+#include "checkpoint/ckpt.h"
+#include "launch/commands.h"
+#include "launch/peak.h"
+#include "launch/progress.h"
+#include "launch/resident.h"
+#include "launch/run_dir.h"
+#include "launch/signals.h"
+#include "optim/clip.h"
+#include "runtime/base/alloc.h"
+#include "runtime/base/clock.h"
+#include "runtime/metrics.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <unistd.h>
+
+/* What the ranks tell one another once a step. */
+enum { SHARE_LOSS, SHARE_TOKENS, SHARE_SQUARES, SHARE_STOP, SHARES };
+
+static tri_status gradient_ready(void *zero, int param)
+{
+    return tri_zero_ready(zero, param);
+}
+
+/* Forward and backward of this rank's sequences; in the last micro-batch each gradient that is
+ * complete goes on its way to the other ranks. */
+static tri_status backward(tri_job *job, const tri_loader_batch *batch, double share[SHARES])
+{
+    int64_t micro = job->spec.batch.micro;
+    int64_t counted = 0;
+    float scale = 1.0f / (float)(job->spec.batch.sequences * batch->length);
+    for (int64_t at = 0; at < batch->sequences; at += micro) {
+        tri_batch part = {.sequences = micro,
+                          .length = batch->length,
+                          .tokens = batch->tokens + at * batch->length,
+                          .targets = batch->targets + at * batch->length,
+                          .sample = batch->sample + at};
+        bool last = at + micro == batch->sequences;
+        TRI_TRY(tri_model_train(job->model, &part, scale, last ? gradient_ready : NULL, job->zero,
+                                &share[SHARE_LOSS], &counted));
+    }
+    share[SHARE_TOKENS] = (double)counted;
+    return TRI_OK;
+}
+
+tri_status tri_train_step(tri_job *job, bool stop, tri_step_result *out)
+{
+    double start_s = tri_clock_s();
+    tri_device *device = tri_comm_device(job->world);
+    double exposed_s = tri_device_exposed_s(device);
+    double share[SHARES] = {[SHARE_STOP] = stop};
+    int64_t step = job->counters.step + 1;
+
+    tri_loader_batch batch;
+    TRI_TRY(tri_loader_next(job->loader, &batch));
+    tri_zero_begin(job->zero);
+    TRI_TRY(backward(job, &batch, share));
+    TRI_TRY(tri_zero_reduce_wait(job->zero));
+    TRI_TRY(tri_zero_sum_squares(job->zero, &share[SHARE_SQUARES]));
+    TRI_TRY(tri_allreduce(job->world, tri_span_make(share, SHARES, TRI_F64), TRI_SUM, NULL));
+
+    double loss = share[SHARE_LOSS] / share[SHARE_TOKENS];
+    double norm = sqrt(share[SHARE_SQUARES]);
+    TRI_CHECK(isfinite(loss) && isfinite(norm), TRI_EDIVERGED,
+              "step %lld: loss %g, gradient norm %g; weights are as after step %lld; a smaller "
+              "optimizer.lr or a longer schedule.warmup may help",
+              (long long)step, loss, norm, (long long)(step - 1));
+
+    double lr =
+        job->spec.optimizer.lr * tri_lr_factor(&job->spec.schedule, step, job->spec.train.steps);
+    TRI_TRY(tri_optim_step(job->optim, step, lr, tri_clip_factor(norm, job->spec.optimizer.clip)));
+    TRI_TRY(tri_zero_gather(job->zero));
+
+    job->counters.step = step;
+    job->counters.samples += job->spec.batch.sequences;
+    job->counters.tokens += (int64_t)share[SHARE_TOKENS];
+    *out = (tri_step_result){.loss = loss,
+                             .grad_norm = norm,
+                             .lr = lr,
+                             .tokens = (int64_t)share[SHARE_TOKENS],
+                             .step_s = tri_clock_s() - start_s,
+                             .comm_exposed_s = tri_device_exposed_s(device) - exposed_s,
+                             .stop = share[SHARE_STOP] > 0};
+    return TRI_OK;
+}
+
+/* A run: a job, its folder, and on rank 0 what records and shows it. */
+typedef struct train_run {
+    tri_session *session;
+    tri_spec spec;
+    tri_job *job;
+    tri_run_dir dir;
+    tri_metrics *metrics; /* rank 0 */
+    tri_progress progress;
+    double peak_flops_per_s;
+    double flops_per_token;
+    double eval_loss; /* of the last evaluation; NaN: none yet */
+} train_run;
+
+static bool is_root(const train_run *run)
+{
+    return tri_comm_rank(run->session->world) == 0;
+}
+
+/* Which cores the ranks may use: a table for people, so the first sixteen ranks will do. */
+static tri_status show_ranks(train_run *run)
+{
+    enum { LINE_BYTES = 192, SHOWN = 16 };
+    tri_comm *world = run->session->world;
+    int n = tri_comm_size(world);
+    char cores[64];
+    char line[LINE_BYTES] = "";
+    tri_env_core_list(cores, sizeof cores);
+    snprintf(line, sizeof line, "host %s, cores %s, %d thread%s", run->session->env.host, cores,
+             tri_device_threads(run->session->device),
+             tri_device_threads(run->session->device) == 1 ? "" : "s");
+    char *lines = NULL;
+    TRI_TRY(TRI_NEW_ARRAY((int64_t)n * LINE_BYTES, &lines));
+    tri_status gathered =
+        tri_allgather(world, tri_span_make(line, LINE_BYTES, TRI_U8),
+                      tri_span_make(lines, (int64_t)n * LINE_BYTES, TRI_U8), NULL);
+    for (int r = 0; gathered == TRI_OK && is_root(run) && r < n && r < SHOWN; r++)
+        tri_log(TRI_LOG_INFO, "rank %d: %s", r, lines + (ptrdiff_t)r * LINE_BYTES);
+    if (is_root(run) && n > SHOWN) tri_log(TRI_LOG_INFO, "and %d more ranks", n - SHOWN);
+    TRI_FREE(lines);
+    TRI_TRY(gathered);
+    return TRI_OK;
+}
+
+/* Load; *damaged, on all ranks, if some rank found a byte that is not what was written: then an older
+ * checkpoint may do. Any other failure is one. */
+static tri_status load_or_damaged(train_run *run, const char *path, bool *damaged)
+{
+    tri_status rc = tri_job_load(run->job, path);
+    int64_t is_damaged = rc == TRI_EFORMAT;
+    TRI_TRY(
+        tri_allreduce(run->session->world, tri_span_make(&is_damaged, 1, TRI_I64), TRI_MAX, NULL));
+    *damaged = is_damaged != 0;
+    if (!*damaged) TRI_TRY(rc);
+    if (rc == TRI_EFORMAT)
+        tri_log(TRI_LOG_WARN, "checkpoint %s is damaged: %s; trying the one before it", path,
+                tri_err_last()->text);
+    if (*damaged) tri_err_clear();
+    return TRI_OK;
+}
+
+/* Weights: from the newest sound checkpoint of the run if there is one, else fresh. */
+static tri_status start_or_resume(train_run *run)
+{
+    bool found = false;
+    bool damaged = true;
+    tri_comm *world = run->session->world;
+    tri_ckpt_info info = {0};
+    TRI_TRY(tri_ckpt_find_newest(run->dir.checkpoints, world, &found, &info));
+    while (found) {
+        TRI_TRY(load_or_damaged(run, info.path, &damaged));
+        if (!damaged) break;
+        uint64_t sequence = info.sequence;
+        tri_ckpt_info_fini(&info);
+        TRI_TRY(tri_ckpt_find_older(run->dir.checkpoints, sequence, world, &found, &info));
+    }
+    if (!found) TRI_TRY(tri_job_initialise(run->job));
+    if (found && is_root(run))
+        tri_log(TRI_LOG_INFO, "resumed after step %lld from %s", (long long)run->job->counters.step,
+                info.path);
+    tri_ckpt_info_fini(&info);
+    return TRI_OK;
+}
+
+static tri_status open_records(train_run *run)
+{
+    if (!is_root(run)) return TRI_OK;
+    tri_metrics_args args = {.dir = run->dir.path, .resume_step = run->job->counters.step};
+    TRI_TRY(tri_metrics_open(&args, &run->metrics));
+    bool is_terminal = isatty(STDERR_FILENO) && !run->session->env.is_plain;
+    tri_progress_init(&run->progress, stderr, is_terminal, run->spec.train.steps,
+                      run->spec.train.log_every);
+    return TRI_OK;
+}
+
+static tri_status run_open(train_run *run)
+{
+    TRI_TRY(show_ranks(run));
+    TRI_TRY(tri_run_dir_open(&run->spec, run->session->world, &run->dir));
+    tri_session_log_to(run->session, run->dir.log);
+    TRI_TRY(tri_job_open(&run->spec, TRI_JOB_TRAIN, run->session->world, &run->job));
+    TRI_TRY(start_or_resume(run));
+    TRI_TRY(tri_agree(run->session->world, open_records(run)));
+    TRI_TRY(tri_peak_measure(run->job->kernels, run->spec.precision, run->session->world,
+                             &run->peak_flops_per_s));
+    run->flops_per_token = tri_model_flops_per_token(run->job->model, run->spec.model.context);
+    run->eval_loss = NAN;
+    return TRI_OK;
+}
+
+/* The step in metrics.jsonl and on the screen. */
+static tri_status record(train_run *run, const tri_step_result *step, bool evaluated)
+{
+    if (!is_root(run)) return TRI_OK;
+    double tokens_per_s = (double)step->tokens / step->step_s;
+    double mfu = tokens_per_s * run->flops_per_token / run->peak_flops_per_s;
+    tri_memory memory = tri_device_memory(run->session->device);
+    tri_metrics_row row = {.step = run->job->counters.step,
+                           .loss = step->loss,
+                           .grad_norm = step->grad_norm,
+                           .lr = step->lr,
+                           .samples = run->job->counters.samples,
+                           .tokens = run->job->counters.tokens,
+                           .tokens_per_s = tokens_per_s,
+                           .mfu = mfu,
+                           .step_s = step->step_s,
+                           .comm_exposed_s = step->comm_exposed_s,
+                           .memory_bytes = (int64_t)memory.peak_bytes};
+    row.extra[row.n_extra++] = (tri_metrics_extra){"allocations", (double)tri_alloc_count()};
+    if (evaluated) row.extra[row.n_extra++] = (tri_metrics_extra){"eval_loss", run->eval_loss};
+    TRI_TRY(tri_metrics_write(run->metrics, &row));
+    tri_progress_step shown = {.step = row.step,
+                               .loss = row.loss,
+                               .grad_norm = row.grad_norm,
+                               .lr = row.lr,
+                               .step_s = row.step_s,
+                               .tokens_per_s = tokens_per_s,
+                               .mfu = mfu};
+    tri_progress_show(&run->progress, &shown);
+    return TRI_OK;
+}
+
+static tri_status evaluate(train_run *run)
+{
+    int64_t tokens = 0;
+    TRI_TRY(tri_job_evaluate(run->job, run->spec.train.eval_batches, &run->eval_loss, &tokens));
+    if (is_root(run)) {
+        tri_progress_end(&run->progress);
+        tri_log(TRI_LOG_INFO, "step %lld: held-out loss %.4f nats per token (%lld tokens)",
+                (long long)run->job->counters.step, run->eval_loss, (long long)tokens);
+    }
+    return TRI_OK;
+}
+
+static bool is_due(int64_t every, int64_t step)
+{
+    return every > 0 && step % every == 0;
+}
+
+/* Steps until the last one, or until some rank was asked to stop. */
+static tri_status run_steps(train_run *run, bool *stopped)
+{
+    tri_job *job = run->job;
+    int64_t steps = run->spec.train.steps;
+    int64_t first = job->counters.step + 1;
+    *stopped = false;
+    while (job->counters.step < steps && !*stopped) {
+        tri_step_result step;
+        run->session->step = job->counters.step + 1;
+        TRI_TRY(tri_train_step(job, tri_signals_received() != 0, &step));
+        int64_t at = job->counters.step;
+        *stopped = step.stop && at < steps;
+        bool evaluates = job->validation && (is_due(run->spec.train.eval_every, at) || at == steps);
+        if (evaluates) TRI_TRY(evaluate(run));
+        TRI_TRY(record(run, &step, evaluates));
+        if (at == first + 1 && is_root(run)) {
+            tri_progress_end(&run->progress);
+            tri_resident_log(run->session->device);
+        }
+        if (is_due(run->spec.checkpoint.every, at) || at == steps || *stopped)
+            TRI_TRY(tri_job_save(job, run->dir.checkpoints));
+    }
+    return TRI_OK;
+}
+
+static tri_status run_finish(train_run *run, bool stopped)
+{
+    if (is_root(run)) {
+        tri_progress_end(&run->progress);
+        TRI_TRY(tri_metrics_close(&run->metrics));
+        if (stopped)
+            tri_log(TRI_LOG_INFO,
+                    "stopped by %s after step %lld, state saved in %s; the same command goes on",
+                    tri_signals_received() ? tri_signals_name(tri_signals_received())
+                                           : "a signal to another rank",
+                    (long long)run->job->counters.step, run->dir.checkpoints);
+        else
+            TRI_TRY(tri_run_dir_finish(&run->dir, run->job->counters.step));
+    }
+    return TRI_OK;
+}
+
+tri_status tri_cmd_train(const tri_cmd_args *args)
+{
+    TRI_CHECK(args->argc >= 2, TRI_EINVAL,
+              "train takes a job spec: trireme train JOB.yaml [key=value ...]");
+    train_run run = {.session = args->session};
+    const char *const *overrides = (const char *const *)args->argv + 2;
+    TRI_TRY(
+        tri_session_open_job(args->session, args->argv[1], args->argc - 2, overrides, &run.spec));
+    TRI_TRY(tri_signals_install());
+    TRI_TRY(run_open(&run));
+    bool stopped = false;
+    TRI_TRY(run_steps(&run, &stopped));
+    TRI_TRY(tri_agree(args->session->world, run_finish(&run, stopped)));
+    tri_job_close(&run.job);
+    tri_run_dir_close(&run.dir);
+    return TRI_OK;
+}
