@@ -68,14 +68,13 @@ run_ctest()
 run_fuzzers()
 {
     local fuzzer name ok=0
-    for fuzzer in build/asan/fuzz_*; do
-        [ -x "$fuzzer" ] || continue
-        name=$(basename "$fuzzer")
+    for fuzzer in tests/fuzz/fuzz_*.c; do
+        name=$(basename "$fuzzer" .c)
         mkdir -p "build/corpus/$name"
         [ "$name" != fuzz_yaml ] || cat examples/*/spec.yaml >"build/corpus/$name/seed"
         echo "-- $name, $fuzz_s s"
         if ! (cd "build/corpus/$name" && LSAN_OPTIONS=suppressions="$root/tests/lsan.supp" \
-            "$root/$fuzzer" -max_total_time="$fuzz_s" -timeout=10 -rss_limit_mb=2048 \
+            "$root/build/asan/$name" -max_total_time="$fuzz_s" -timeout=10 -rss_limit_mb=2048 \
             -print_final_stats=1 . >../"$name.log" 2>&1); then
             tail -n 60 "build/corpus/$name.log"
             ok=1
