@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* HDF5, serial. Every public function takes the process's lock first and gives it back last, so ids,
+/* HDF5, serial: with runtime/h5/ the one door. Every public function takes the process's lock first and gives it back last, so ids,
  * which are owned by their scope, are closed under it. The lock is the one mutable object outside a
  * rank here: it guards state that HDF5 itself keeps per process.
  */
@@ -8,14 +8,14 @@
 #include "runtime/base/alloc.h"
 #include "runtime/base/int.h"
 #include "runtime/base/thread.h"
+#include "runtime/h5/image.h"
+#include "runtime/h5/type.h"
 
+#include <fcntl.h>
 #include <hdf5.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <unistd.h>
-
-_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "raw bytes in files are little-endian");
 
 enum { H5_ALIGN_FROM_BYTES = 65536, H5_ALIGN_BYTES = 4096, H5_CACHED_SOURCES = 64 };
 enum { H5_LISTED_BYTES = 320, H5_PATH_BYTES = 1024 };
@@ -23,6 +23,8 @@ enum { H5_LISTED_BYTES = 320, H5_PATH_BYTES = 1024 };
 struct tri_h5 {
     hid_t file;
     char *path;
+    tri_h5_image *image; /* of a new file; NULL: open for reading */
+    int fd;              /* of a new file */
 };
 
 struct tri_h5_dataset {
@@ -82,35 +84,6 @@ static tri_status TRI_PRINTF(5, 6) h5_raise(tri_status code, const char *file, i
     return tri_err_raise(code, file, line, function, "%s: HDF5: %s", what, why);
 }
 
-/* bfloat16 or half as an HDF5 floating type of 16 bits; the caller closes it. */
-static hid_t h5_type_16(int exponent_bits)
-{
-    int mantissa_bits = 15 - exponent_bits;
-    hid_t type = H5Tcopy(H5T_IEEE_F32LE);
-    if (type < 0) return type;
-    size_t e = (size_t)exponent_bits;
-    size_t m = (size_t)mantissa_bits;
-    size_t bias = ((size_t)1 << (e - 1)) - 1;
-    bool ok = H5Tset_fields(type, 15, m, e, 0, m) >= 0 && H5Tset_size(type, 2) >= 0 &&
-              H5Tset_ebias(type, bias) >= 0;
-    if (ok) return type;
-    H5Tclose(type);
-    return -1;
-}
-
-/* The HDF5 type of an element type, in files and in memory; the caller closes it. */
-static hid_t h5_type(tri_dtype dtype)
-{
-    const hid_t plain[TRI_DTYPES] = {
-        [TRI_F32] = H5T_IEEE_F32LE, [TRI_F64] = H5T_IEEE_F64LE, [TRI_U8] = H5T_STD_U8LE,
-        [TRI_U16] = H5T_STD_U16LE,  [TRI_I32] = H5T_STD_I32LE,  [TRI_I64] = H5T_STD_I64LE,
-        [TRI_U64] = H5T_STD_U64LE,
-    };
-    if (dtype == TRI_BF16) return h5_type_16(8);
-    if (dtype == TRI_F16) return h5_type_16(5);
-    return H5Tcopy(plain[dtype]);
-}
-
 static hid_t h5_space(int n_dims, const int64_t *shape)
 {
     hsize_t dims[TRI_MAX_DIMS];
@@ -124,6 +97,8 @@ void tri_h5_destroy(tri_h5 **h5)
     if (!*h5) return;
     H5_LOCKED();
     if ((*h5)->file >= 0) H5Fclose((*h5)->file);
+    if ((*h5)->fd >= 0) close((*h5)->fd);
+    tri_h5_image_destroy(&(*h5)->image);
     TRI_FREE((*h5)->path);
     TRI_FREE(*h5);
 }
@@ -133,6 +108,7 @@ static tri_status h5_new(const char *path, tri_h5 **out)
     TRI_AUTO(tri_h5) *h5 = NULL;
     TRI_TRY(TRI_NEW(&h5));
     h5->file = -1;
+    h5->fd = -1;
     TRI_TRY(tri_alloc_string(path, &h5->path));
     *out = TRI_MOVE(h5);
     return TRI_OK;
@@ -160,9 +136,13 @@ tri_status tri_h5_create(const char *path, int64_t user_bytes, tri_h5 **out)
 {
     TRI_AUTO(tri_h5) *h5 = NULL;
     TRI_TRY(h5_new(path, &h5));
+    TRI_TRY(tri_h5_image_create(&h5->image));
+    h5->fd = open(path, O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0666);
+    TRI_TRY(TRI_SYS(h5->fd, "creating %s", path));
     H5_LOCKED();
     TRI_AUTO(h5_id) access = h5_access(user_bytes == 0);
     TRI_TRY(TRI_H5(access, TRI_EIO, "creating %s", path));
+    TRI_TRY(TRI_H5(tri_h5_image_use(h5->image, access), TRI_EIO, "creating %s", path));
     TRI_AUTO(h5_id) creation = H5Pcreate(H5P_FILE_CREATE);
     TRI_TRY(TRI_H5(creation, TRI_EIO, "creating %s", path));
     TRI_TRY(TRI_H5(H5Pset_userblock(creation, (hsize_t)user_bytes), TRI_EINVAL,
@@ -193,8 +173,12 @@ tri_status tri_h5_close(tri_h5 **h5)
     H5_LOCKED();
     hid_t file = closing->file;
     closing->file = -1;
-    TRI_TRY(TRI_H5(H5Fclose(file), TRI_EIO, "writing and closing %s", closing->path));
-    return TRI_OK;
+    TRI_TRY(TRI_H5(H5Fclose(file), TRI_EIO, "closing %s", closing->path));
+    if (!closing->image) return TRI_OK;
+    TRI_TRY(tri_h5_image_write(closing->image, closing->fd, closing->path));
+    int fd = closing->fd;
+    closing->fd = -1;
+    return TRI_SYS(close(fd), "closing %s", closing->path);
 }
 
 /* Create a dataset; groups on the way are made. The caller closes it. Lock held. */
@@ -215,7 +199,7 @@ tri_status tri_h5_reserve(tri_h5 *h5, const char *name, tri_dtype dtype, int n_d
                           const int64_t *shape, int64_t *offset)
 {
     H5_LOCKED();
-    TRI_AUTO(h5_id) type = h5_type(dtype);
+    TRI_AUTO(h5_id) type = tri_h5_type_make(dtype);
     TRI_AUTO(h5_id) space = h5_space(n_dims, shape);
     TRI_AUTO(h5_id) properties = H5Pcreate(H5P_DATASET_CREATE);
     bool ok = type >= 0 && space >= 0 && properties >= 0 &&
@@ -251,28 +235,16 @@ tri_status tri_h5_write(tri_h5 *h5, const char *name, tri_dtype dtype, int n_dim
                         const int64_t *shape, const void *data)
 {
     H5_LOCKED();
-    TRI_AUTO(h5_id) type = h5_type(dtype);
+    TRI_AUTO(h5_id) type = tri_h5_type_make(dtype);
     TRI_AUTO(h5_id) space = h5_space(n_dims, shape);
     return h5_write_all(h5, name, type, space, data);
-}
-
-/* Strings of a fixed width, padded with zeros; the caller closes it. */
-static hid_t h5_type_text(size_t width)
-{
-    hid_t type = H5Tcopy(H5T_C_S1);
-    if (type < 0) return type;
-    bool ok = H5Tset_size(type, width) >= 0 && H5Tset_strpad(type, H5T_STR_NULLPAD) >= 0 &&
-              H5Tset_cset(type, H5T_CSET_UTF8) >= 0;
-    if (ok) return type;
-    H5Tclose(type);
-    return -1;
 }
 
 tri_status tri_h5_write_text(tri_h5 *h5, const char *name, int64_t count, size_t width,
                              const char *data)
 {
     H5_LOCKED();
-    TRI_AUTO(h5_id) type = h5_type_text(width);
+    TRI_AUTO(h5_id) type = tri_h5_type_text(width);
     TRI_AUTO(h5_id) space = h5_space(1, &count);
     return h5_write_all(h5, name, type, space, data);
 }
@@ -303,7 +275,7 @@ tri_status tri_h5_set_ints(tri_h5 *h5, const char *object, const char *attribute
 tri_status tri_h5_set_text(tri_h5 *h5, const char *object, const char *attribute, const char *text)
 {
     H5_LOCKED();
-    TRI_AUTO(h5_id) type = h5_type_text(strlen(text) + 1);
+    TRI_AUTO(h5_id) type = tri_h5_type_text(strlen(text) + 1);
     TRI_AUTO(h5_id) space = H5Screate(H5S_SCALAR);
     TRI_TRY(TRI_H5(type < 0 ? type : space, TRI_EIO, "describing attribute '%s' of %s", attribute,
                    h5->path));
@@ -351,7 +323,7 @@ tri_status tri_h5_get_text(tri_h5 *h5, const char *object, const char *attribute
                   H5Sget_simple_extent_npoints(space) == 1 && H5Tget_size(type) < bytes + 1,
               TRI_EFORMAT, "%s: attribute '%s' of '%s' is not a text of less than %zu bytes",
               h5->path, attribute, object, bytes);
-    TRI_AUTO(h5_id) wanted = h5_type_text(bytes);
+    TRI_AUTO(h5_id) wanted = tri_h5_type_text(bytes);
     TRI_TRY(TRI_H5(H5Aread(closing, wanted, text), TRI_EIO, "reading attribute '%s' of '%s' of %s",
                    attribute, object, h5->path));
     text[bytes - 1] = '\0';
@@ -369,23 +341,6 @@ static tri_status h5_escape(const char *name, size_t bytes, char *out)
     }
     out[n] = '\0';
     return TRI_OK;
-}
-
-/* Fill value that shows: NaN, or the smallest integer. Lock held. */
-static herr_t h5_set_fill(hid_t properties, tri_dtype dtype, hid_t type)
-{
-    static const union {
-        uint32_t f32;
-        uint16_t u16;
-        uint64_t u64;
-        int32_t i32;
-        int64_t i64;
-    } fill[TRI_DTYPES] = {
-        [TRI_F32] = {.f32 = 0x7fc00000u}, [TRI_BF16] = {.u16 = 0x7fc0u},
-        [TRI_F16] = {.u16 = 0x7e00u},     [TRI_F64] = {.u64 = 0x7ff8000000000000u},
-        [TRI_I32] = {.i32 = INT32_MIN},   [TRI_I64] = {.i64 = INT64_MIN},
-    };
-    return H5Pset_fill_value(properties, type, &fill[dtype]);
 }
 
 static herr_t h5_select(hid_t space, const tri_box *box)
@@ -417,11 +372,11 @@ tri_status tri_h5_write_virtual(tri_h5 *h5, const char *name, tri_dtype dtype, i
                                 const int64_t *shape, int64_t n_parts, const tri_h5_part *parts)
 {
     H5_LOCKED();
-    TRI_AUTO(h5_id) type = h5_type(dtype);
+    TRI_AUTO(h5_id) type = tri_h5_type_make(dtype);
     TRI_AUTO(h5_id) space = h5_space(n_dims, shape);
     TRI_AUTO(h5_id) properties = H5Pcreate(H5P_DATASET_CREATE);
-    bool ok =
-        type >= 0 && space >= 0 && properties >= 0 && h5_set_fill(properties, dtype, type) >= 0;
+    bool ok = type >= 0 && space >= 0 && properties >= 0 &&
+              tri_h5_type_fill(properties, dtype, type) >= 0;
     TRI_TRY(TRI_H5(ok ? 0 : -1, TRI_EIO, "describing dataset '%s' of %s", name, h5->path));
     for (int64_t i = 0; i < n_parts; i++)
         TRI_TRY(h5_map(properties, space, &parts[i]));
@@ -573,7 +528,7 @@ tri_status tri_h5_dataset_read(tri_h5_dataset *dataset, int64_t begin, int64_t n
     int n_pieces = 0;
     tri_box_cut(&dataset->box, begin, n, pieces, &n_pieces);
     H5_LOCKED();
-    TRI_AUTO(h5_id) type = h5_type(dtype);
+    TRI_AUTO(h5_id) type = tri_h5_type_make(dtype);
     TRI_TRY(TRI_H5(type, TRI_EINVAL, "reading as type %d", (int)dtype));
     for (int i = 0; i < n_pieces; i++) {
         size_t skip = (size_t)pieces[i].offset * tri_dtype_bytes(dtype);

@@ -37,7 +37,8 @@ MAY_INCLUDE = {
 DOORS = (
     (r'#\s*include\s*[<"]mpi\.h', ("runtime/coll/mpi.c",)),
     (r'#\s*include\s*[<"](oneapi/dnnl/)?dnnl', ("kernels/cpu/matmul.c",)),
-    (r'#\s*include\s*[<"](hdf5|H5\w+)\.h', ("runtime/h5.c",)),
+    (r'#\s*include\s*[<"](hdf5|H5\w+)\.h', ("runtime/h5.c", "runtime/h5/image.c", "runtime/h5/image.h",
+                                                 "runtime/h5/type.c", "runtime/h5/type.h")),
     (r'#\s*include\s*[<"]yaml\.h', ("launch/yaml.c",)),
     (r'#\s*include\s*[<"]isa-l', ("runtime/base/crc.c", "checkpoint/redundancy.c")),
     (r'#\s*include\s*[<"](cjson/)?cJSON\.h', ("launch/json.c",)),
