@@ -162,5 +162,9 @@ size_t tri_attention_layer_workspace(const tri_layer_call *call,
                                      const tri_attention_layer *attention)
 {
     tri_attention_args args = args_of(call, attention, &(tri_attention_store){0});
-    return tri_attention_workspace(call->kernels, &args);
+    size_t bytes = tri_attention_workspace(call->kernels, &args);
+    args.batch = 1; /* generation: one query, all keys */
+    args.n_query = 1;
+    size_t one_bytes = tri_attention_workspace(call->kernels, &args);
+    return bytes > one_bytes ? bytes : one_bytes;
 }

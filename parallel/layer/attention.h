@@ -64,7 +64,7 @@ TRI_MUST_USE tri_status tri_attention_layer_prepare(const tri_layer_call *call,
                                                     const tri_attention_scratch *scratch,
                                                     bool training);
 
-/* Bytes of call->attention for these sizes. Not collective. */
+/* Bytes of call->attention for batches and caches of up to these sizes. Not collective. */
 size_t tri_attention_layer_workspace(const tri_layer_call *call,
                                      const tri_attention_layer *attention);
 
