@@ -152,6 +152,12 @@ static const manifest_number manifest_numbers[] = {
 };
 enum { MANIFEST_NUMBERS = sizeof manifest_numbers / sizeof *manifest_numbers };
 
+/* HDF5 has no texts of width 0; the buffer has one byte more than the text. */
+static size_t manifest_job_width(const tri_manifest_head *head)
+{
+    return head->job_bytes > 0 ? (size_t)head->job_bytes : 1;
+}
+
 static tri_status manifest_write_content(const tri_manifest *m, tri_h5 *h5)
 {
     for (int i = 0; i < MANIFEST_NUMBERS; i++) {
@@ -168,7 +174,14 @@ static tri_status manifest_write_content(const tri_manifest *m, tri_h5 *h5)
     for (int i = 0; i < MANIFEST_TABLES; i++)
         TRI_TRY(manifest_write_table(h5, &tables[i]));
     TRI_TRY(tri_h5_write(h5, "blocks/crc32c", TRI_I64, 1, &m->head.n_blocks, m->blocks));
-    return tri_h5_write_text(h5, "job.yaml", 1, (size_t)m->head.job_bytes + 1, m->job);
+    return tri_h5_write_text(h5, "job.yaml", 1, manifest_job_width(&m->head), m->job);
+}
+
+/* Append the last line; the rest stays zero. */
+static void manifest_seal_header(char header[MANIFEST_HEADER_BYTES], size_t n)
+{
+    snprintf(header + n, MANIFEST_HEADER_BYTES - n, "header %08" PRIx32 "\n",
+             tri_crc32c(header, n));
 }
 
 /* Fill the header: its last line is the CRC of the lines before it. */
@@ -184,8 +197,7 @@ static tri_status manifest_seal(const tri_manifest *m, const char *path)
                      "trireme manifest %d\nuuid %s\nsequence %" PRId64 "\nstep %" PRId64
                      "\nbytes %" PRId64 "\ncrc32c %08" PRIx32 "\n",
                      TRI_MANIFEST_FORMAT, m->head.uuid, m->head.sequence, m->head.step, bytes, crc);
-    snprintf(header + n, sizeof header - (size_t)n, "header %08" PRIx32 "\n",
-             tri_crc32c(header, (size_t)n));
+    manifest_seal_header(header, (size_t)n);
     TRI_TRY(tri_disk_write(fd, path, header, sizeof header, 0));
     return tri_disk_sync(fd, path);
 }
@@ -211,11 +223,14 @@ static tri_status manifest_parse_header(const char *file, const char *text,
               "%s is of format %d; this build reads formats up to %d", file, format,
               TRI_MANIFEST_FORMAT);
     const char *seal = strstr(text, "\nheader ");
-    uint32_t crc = 0;
+    TRI_CHECK(seal, TRI_EFORMAT, "the header of %s is damaged", file);
+    char want[MANIFEST_HEADER_BYTES] = "";
+    size_t n_sealed = (size_t)(seal + 1 - text);
+    memcpy(want, text, n_sealed);
+    manifest_seal_header(want, n_sealed);
+    TRI_CHECK(memcmp(want, text, sizeof want) == 0, TRI_EFORMAT, "the header of %s is damaged",
+              file);
     tri_manifest_header header = {.bytes = 0};
-    TRI_CHECK(seal && sscanf(seal, "\nheader %8" SCNx32 "\n", &crc) == 1 &&
-                  crc == tri_crc32c(text, (size_t)(seal + 1 - text)),
-              TRI_EFORMAT, "the header of %s is damaged", file);
     int n = sscanf(text,
                    "trireme manifest %*d\nuuid %39s\nsequence %" SCNd64 "\nstep %" SCNd64
                    "\nbytes %" SCNd64 "\ncrc32c %8" SCNx32,
@@ -289,7 +304,7 @@ tri_status tri_manifest_read(const char *path, tri_manifest **out)
     for (int i = 0; i < MANIFEST_TABLES; i++)
         TRI_TRY(manifest_read_table(h5, file, &tables[i]));
     TRI_TRY(manifest_read_numbers(h5, file, "blocks/crc32c", head.n_blocks, TRI_I64, m->blocks));
-    TRI_TRY(tri_h5_read_text(h5, "job.yaml", 1, (size_t)head.job_bytes + 1, m->job));
+    TRI_TRY(tri_h5_read_text(h5, "job.yaml", 1, manifest_job_width(&head), m->job));
     TRI_TRY(tri_manifest_index(m, path, TRI_EFORMAT));
     *out = TRI_MOVE(m);
     return TRI_OK;

@@ -275,7 +275,7 @@ tri_status tri_h5_set_ints(tri_h5 *h5, const char *object, const char *attribute
 tri_status tri_h5_set_text(tri_h5 *h5, const char *object, const char *attribute, const char *text)
 {
     H5_LOCKED();
-    TRI_AUTO(h5_id) type = tri_h5_type_text(strlen(text) + 1);
+    TRI_AUTO(h5_id) type = tri_h5_type_text(text[0] ? strlen(text) : 1);
     TRI_AUTO(h5_id) space = H5Screate(H5S_SCALAR);
     TRI_TRY(TRI_H5(type < 0 ? type : space, TRI_EIO, "describing attribute '%s' of %s", attribute,
                    h5->path));
