@@ -5,6 +5,7 @@
 #include "launch/job.h"
 
 #include "checkpoint/ckpt.h"
+#include "launch/env.h"
 #include "runtime/base/alloc.h"
 
 enum { JOB_COUNTERS = sizeof(tri_job_counters) / sizeof(int64_t) };
@@ -274,28 +275,45 @@ tri_status tri_job_evaluate(tri_job *job, int64_t batches, double *loss, int64_t
     return TRI_OK;
 }
 
+/* The numbers of a job whose layout stands. */
+static void plan_fill(const tri_job *job, tri_job_plan *out)
+{
+    const tri_spec *spec = &job->spec;
+    int64_t part = spec->batch.sequences / spec->parallel.data;
+    *out = (tri_job_plan){.traffic = tri_zero_step_traffic(job->zero),
+                          .accumulation = part / spec->batch.micro,
+                          .step_tokens = spec->batch.sequences * spec->model.context,
+                          .flops_per_token =
+                              tri_model_flops_per_token(job->model, spec->model.context)};
+    for (int i = 0; i < tri_model_params(job->model); i++)
+        out->params += tri_row_elements(tri_state_row(job->state, i));
+    for (int kind = 0; kind < TRI_MEM_KINDS; kind++)
+        out->bytes[kind] = tri_arena_bytes(job->arena, (tri_mem_kind)kind);
+    int loaders = spec->train.eval_every > 0 ? 2 : 1;
+    out->bytes[TRI_MEM_DATA] += (size_t)loaders * tri_loader_bytes(part, spec->model.context);
+}
+
+/* Kernels are real on paper too: their workspaces depend on this processor and the threads. */
+static tri_status plan_layout(tri_job *job, tri_device *device, int n_ranks)
+{
+    TRI_TRY(tri_kernels_create(device, NULL, &job->kernels));
+    TRI_TRY(open_mesh(job, n_ranks));
+    TRI_TRY(open_layout(job));
+    return TRI_OK;
+}
+
 tri_status tri_job_plan_make(const tri_spec *spec, int n_ranks, tri_job_plan *out)
 {
+    int threads = spec->train.threads > 0 ? spec->train.threads : tri_env_threads(n_ranks);
+    tri_device_args args = {.name = "cpu", .n_threads = threads};
+    TRI_AUTO(tri_device) *device = NULL;
+    TRI_TRY(tri_device_create(&args, &device));
     tri_job *job = NULL;
     TRI_TRY(TRI_NEW(&job));
     job->spec = *spec;
-    tri_status opened = open_mesh(job, n_ranks);
-    if (opened == TRI_OK) opened = open_layout(job);
-    if (opened == TRI_OK) {
-        int64_t part = spec->batch.sequences / spec->parallel.data;
-        *out = (tri_job_plan){.traffic = tri_zero_step_traffic(job->zero),
-                              .accumulation = part / spec->batch.micro,
-                              .step_tokens = spec->batch.sequences * spec->model.context,
-                              .flops_per_token =
-                                  tri_model_flops_per_token(job->model, spec->model.context)};
-        for (int i = 0; i < tri_model_params(job->model); i++)
-            out->params += tri_row_elements(tri_state_row(job->state, i));
-        for (int kind = 0; kind < TRI_MEM_KINDS; kind++)
-            out->bytes[kind] = tri_arena_bytes(job->arena, (tri_mem_kind)kind);
-        int loaders = spec->train.eval_every > 0 ? 2 : 1;
-        out->bytes[TRI_MEM_DATA] += (size_t)loaders * tri_loader_bytes(part, spec->model.context);
-    }
+    tri_status rc = plan_layout(job, device, n_ranks);
+    if (rc == TRI_OK) plan_fill(job, out);
     tri_job_close(&job);
-    TRI_TRY(opened);
+    TRI_TRY(rc);
     return TRI_OK;
 }

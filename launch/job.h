@@ -76,7 +76,7 @@ TRI_MUST_USE tri_status tri_job_save(tri_job *job, const char *dir);
 TRI_MUST_USE tri_status tri_job_evaluate(tri_job *job, int64_t batches, double *loss,
                                          int64_t *tokens);
 
-/* The same declarations on paper, for rank 0 of `n_ranks`: nothing is allocated but the plan. Not
+/* The same declarations on paper, for rank 0 of `n_ranks` on this host: nothing is committed. Not
  * collective. */
 TRI_MUST_USE tri_status tri_job_plan_make(const tri_spec *spec, int n_ranks, tri_job_plan *out);
 
