@@ -258,7 +258,7 @@ static void node_abort(tri_comm *comm, int exit_code)
 {
     node_state *node = comm->state;
     tri_shared_abort(&node->shared);
-    node->carrier->ops->abort(node->carrier, exit_code);
+    tri_comm_abort(node->carrier, exit_code);
 }
 
 /* Free all but the carrier. */

@@ -6,7 +6,7 @@
 #include "tests/runtime/coll_check.h"
 
 #ifdef TRI_SANITIZED
-enum { LARGE = 150001 };
+enum { LARGE = 60001 };
 #else
 enum { LARGE = 1000007 };
 #endif
