@@ -91,8 +91,8 @@ TRI_TEST(the_lowest_rank_speaks)
 int main(int argc, char **argv)
 {
     if (argc > 1) return child(argv[1]);
-    const tri_test tests[] = {
-        TRI_TEST_ROW(one_rank_fails), TRI_TEST_ROW(all_ranks_fail_alike),
-        TRI_TEST_ROW(ranks_agree_on_a_failure), TRI_TEST_ROW(the_lowest_rank_speaks)};
+    const tri_test tests[] = {TRI_TEST_ROW(one_rank_fails), TRI_TEST_ROW(all_ranks_fail_alike),
+                              TRI_TEST_ROW(ranks_agree_on_a_failure),
+                              TRI_TEST_ROW(the_lowest_rank_speaks)};
     return tri_test_main(argc, argv, tests, (int)(sizeof tests / sizeof tests[0]));
 }
