@@ -8,12 +8,12 @@
 #include <string.h>
 
 static const char train_more[] =
-    "The job resumes by itself from the newest checkpoint in its folder. SIGTERM, SIGINT or "
-    "SIGUSR1\n"
-    "to a rank (or SIGUSR1 to mpirun) ends it after the current step, with its state saved. Any "
-    "key\n"
-    "of the spec can be overridden as section.key=value; `trireme help spec` lists them.\n"
-    "mpirun adds text of its own to a failure: `mpirun -q` keeps it quiet.\n";
+    "The job resumes by itself from the newest checkpoint in its folder. SIGTERM, SIGINT or\n"
+    "SIGUSR1 to a rank, or SIGUSR1 to mpirun, ends it after the current step, with its state\n"
+    "saved. Any key of the spec can be overridden as section.key=value; `trireme help spec`\n"
+    "lists them. mpirun adds text of its own to a failure: `mpirun -q`, or\n"
+    "OMPI_MCA_orte_execute_quiet=1, keeps it quiet.\n";
+static const char check_more[] = "  --ranks N  ranks that the job will have (1)\n";
 static const char eval_more[] =
     "CHECKPOINT is a checkpoint's folder, or a folder of checkpoints: then the newest.\n"
     "  --batches N  global batches to evaluate (those of the spec)\n"
@@ -28,22 +28,28 @@ static const char generate_more[] =
     "  --seed N           of the choices (1)\n"
     "  --threads N        (all cores)\n";
 static const char bench_more[] = "  --json       one JSON object per line\n"
-                                 "  --threads N  threads of a rank (its share of the cores)\n";
+                                 "  --threads N  threads of a rank (its share of the cores)\n"
+                                 "  others       options of the benchmark itself\n";
 static const char help_more[] =
     "  trireme help COMMAND   one command\n"
     "  trireme help spec      all keys of a job spec (docs/job-spec.md)\n";
 
+static const char version_more[] = "";
+
+#define COMMAND(name, usage, doc)                      \
+    {                                                  \
+#name, usage, doc, name##_more, tri_cmd_##name \
+    }
+
 static const tri_command commands[] = {
-    {"train",    "JOB.yaml [key=value ...]", "train the model that a job spec describes", train_more,
-     tri_cmd_train                                                                                                      },
-    {"eval",     "CHECKPOINT [options]",     "loss of a checkpoint on held-out data",     eval_more,
-     tri_cmd_eval                                                                                                       },
-    {"generate", "CHECKPOINT [options]",     "sample text from a checkpoint",             generate_more,
-     tri_cmd_generate                                                                                                   },
-    {"bench",    "NAME [--json]",            "measure a part against its limit",          bench_more,    tri_cmd_bench  },
-    {"version",  "",                         "version and what this build has",           "",            tri_cmd_version},
-    {"help",     "[COMMAND | spec]",         "this text, or more of it",                  help_more,     tri_cmd_help   },
-    {NULL,       NULL,                       NULL,                                        NULL,          NULL           },
+    COMMAND(train, "JOB.yaml [key=value ...]", "train the model that a job spec describes"),
+    COMMAND(check, "JOB.yaml [--ranks N] [key=value ...]", "layout, memory, messages of a job"),
+    COMMAND(eval, "CHECKPOINT [options]", "loss of a checkpoint on held-out data"),
+    COMMAND(generate, "CHECKPOINT [options]", "sample text from a checkpoint"),
+    COMMAND(bench, "NAME [--json]", "measure a part against its limit"),
+    COMMAND(version, "", "version and what this build has"),
+    COMMAND(help, "[COMMAND | spec]", "this text, or more of it"),
+    {NULL, NULL, NULL, NULL, NULL},
 };
 
 const tri_command *tri_command_list(void)
@@ -62,7 +68,7 @@ void tri_help_print(FILE *stream)
 {
     fprintf(stream, "usage: [mpirun -n N] trireme COMMAND ...\n\n");
     for (const tri_command *row = commands; row->name; row++)
-        fprintf(stream, "  %-9s %-42s %s\n", row->name, row->usage, row->doc);
+        fprintf(stream, "  %-9s %-37s %s\n", row->name, row->usage, row->doc);
     fprintf(stream, "\nTRIREME_LOG=error|warn|info|debug|trace sets what is said on the terminal.\n"
                     "Exit codes: 0 done, 1 failed, 2 wrong use.\n");
 }

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Claiming a run's folder. A folder is ours if its job.yaml is a job spec of the same name. */
+/* Claiming a run's folder. A folder is ours if its job.yaml begins with our mark (a spec that a person
+ * wrote does not) and has the same name.
+ */
 #include "launch/run_dir.h"
 
 #include "launch/spec_table.h"
@@ -17,7 +19,9 @@
 #include <unistd.h>
 
 static const char spec_file[] = "job.yaml";
+static const char spec_mark[] = "# the resolved job of this run, written by trireme train\n";
 static const char lock_file[] = "lock";
+static const char temporary_file[] = ".new";
 static const char finished_file[] = "finished";
 
 static tri_status join(char out[TRI_RUN_PATH_BYTES], const char *folder, const char *name)
@@ -53,16 +57,21 @@ static bool is_present(const char *path)
     return lstat(path, &status) == 0;
 }
 
-/* Does the folder hold anything but our lock? Writes: *entry, the first such name. */
+/* A run that ended before its first file was whole leaves only these. */
+static bool is_incidental(const char *name)
+{
+    return strcmp(name, ".") == 0 || strcmp(name, "..") == 0 || strcmp(name, lock_file) == 0 ||
+           strcmp(name, temporary_file) == 0;
+}
+
+/* Does the folder hold anything of note? Writes: entry, the first such name, or "". */
 static tri_status has_entries(const char *path, char *entry, size_t entry_bytes)
 {
     DIR *folder = opendir(path);
     TRI_TRY(TRI_SYS(folder ? 0 : -1, "reading the folder %s", path));
     entry[0] = '\0';
     for (const struct dirent *e; !entry[0] && (e = readdir(folder));)
-        if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0 &&
-            strcmp(e->d_name, lock_file) != 0)
-            snprintf(entry, entry_bytes, "%s", e->d_name);
+        if (!is_incidental(e->d_name)) snprintf(entry, entry_bytes, "%s", e->d_name);
     closedir(folder);
     return TRI_OK;
 }
@@ -87,17 +96,26 @@ static tri_status take_lock(tri_run_dir *run)
     return TRI_OK;
 }
 
+static bool is_marked(const char *path)
+{
+    char begin[sizeof spec_mark] = "";
+    FILE *file = fopen(path, "r");
+    if (!file) return false;
+    size_t n = fread(begin, 1, sizeof begin - 1, file);
+    fclose(file);
+    return n == sizeof begin - 1 && memcmp(begin, spec_mark, n) == 0;
+}
+
 static tri_status read_old_spec(const tri_run_dir *run, const tri_spec *spec, tri_spec *old)
 {
     char path[TRI_RUN_PATH_BYTES];
     char entry[256];
     TRI_TRY(join(path, run->path, spec_file));
     TRI_TRY(has_entries(run->path, entry, sizeof entry));
-    TRI_CHECK(
-        is_present(path), TRI_EINVAL,
-        "the run's folder %s is not empty and holds no run (it has '%s'): choose another name "
-        "or run.dir",
-        run->path, entry);
+    TRI_CHECK(is_marked(path), TRI_EINVAL,
+              "the run's folder %s is not empty and holds no run (it has '%s'): choose another "
+              "name or run.dir",
+              run->path, entry);
     tri_status rc = tri_spec_read(path, 0, NULL, old);
     tri_err_clear();
     TRI_CHECK(rc == TRI_OK && strcmp(old->name, spec->name) == 0, TRI_EINVAL,
@@ -145,18 +163,23 @@ static tri_status check_resumable(const tri_run_dir *run, const tri_spec *spec)
         run->path, table->fields[i].key, was, is);
 }
 
-/* Write a small file so that it is there as a whole or not at all. */
-static tri_status write_whole(const char *folder, const char *name, const char *text)
+/* Write a small file, `mark` and `text`, so that it is there as a whole or not at all. */
+static tri_status write_whole(const char *folder, const char *name, const char *mark,
+                              const char *text)
 {
     char path[TRI_RUN_PATH_BYTES];
     char temporary[TRI_RUN_PATH_BYTES];
     TRI_TRY(join(path, folder, name));
-    TRI_TRY(join(temporary, folder, ".new"));
+    TRI_TRY(join(temporary, folder, temporary_file));
     FILE *file = fopen(temporary, "w");
     TRI_TRY(TRI_SYS(file ? 0 : -1, "writing %s", path));
-    bool ok = fputs(text, file) >= 0 && fflush(file) == 0 && fsync(fileno(file)) == 0;
+    bool ok = fputs(mark, file) >= 0 && fputs(text, file) >= 0 && fflush(file) == 0 &&
+              fsync(fileno(file)) == 0;
     int why = errno;
-    ok = fclose(file) == 0 && ok;
+    if (fclose(file) != 0 && ok) {
+        ok = false;
+        why = errno;
+    }
     errno = why;
     TRI_TRY(TRI_SYS(ok ? 0 : -1, "writing %s", path));
     TRI_TRY(TRI_SYS(rename(temporary, path), "writing %s", path));
@@ -188,7 +211,7 @@ static tri_status claim_locked(const tri_spec *spec, tri_run_dir *run)
     }
     char *text = NULL;
     TRI_TRY(tri_spec_dump(spec, &text));
-    tri_status rc = write_whole(run->path, spec_file, text);
+    tri_status rc = write_whole(run->path, spec_file, spec_mark, text);
     TRI_FREE(text);
     TRI_TRY(rc);
     char finished[TRI_RUN_PATH_BYTES];
@@ -240,7 +263,7 @@ tri_status tri_run_dir_finish(const tri_run_dir *run, int64_t step)
 {
     char text[32];
     snprintf(text, sizeof text, "%lld\n", (long long)step);
-    TRI_TRY(write_whole(run->path, finished_file, text));
+    TRI_TRY(write_whole(run->path, finished_file, "", text));
     return TRI_OK;
 }
 

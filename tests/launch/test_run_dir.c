@@ -85,11 +85,19 @@ TRI_TEST(foreign_folders_stay_as_they_are)
     EXPECT(!is_present(folder, "lock") && !is_present(folder, "job.yaml"), "something was written");
 
     TRI_TRY(tri_folder_put(folder, "job.yaml", "w", "not: ours\n", 10));
-    EXPECT_STATUS(tri_run_dir_claim(&spec, &run), TRI_EINVAL, "its job.yaml cannot be read");
+    EXPECT_STATUS(tri_run_dir_claim(&spec, &run), TRI_EINVAL, "holds no run");
+    /* a spec that a person wrote, of the same name: their folder, not a run's */
+    char *text = NULL;
+    TRI_TRY(tri_spec_dump(&spec, &text));
+    tri_status put = tri_folder_put(folder, "job.yaml", "w", text, strlen(text));
+    TRI_FREE(text);
+    TRI_TRY(put);
+    EXPECT_STATUS(tri_run_dir_claim(&spec, &run), TRI_EINVAL, "holds no run");
 
     make_spec("a", tri_folder_at(folder, "run"), &spec);
     TRI_TRY(tri_run_dir_claim(&spec, &run));
     tri_run_dir_close(&run);
+    EXPECT(!run.is_resumed, "resumed");
     snprintf(spec.name, sizeof spec.name, "b");
     EXPECT_STATUS(tri_run_dir_claim(&spec, &run), TRI_EINVAL, "holds another run ('a'), not 'b'");
 
