@@ -201,6 +201,78 @@ TRI_TEST(sgd_is_torchs)
     return TRI_OK;
 }
 
+/* Every way of the loop without arithmetic does the same, on any alignment. */
+static tri_status traffic_case(const kernel_case *c)
+{
+    if (c->dtype != TRI_F32) return TRI_OK;
+    for (int way = 0; way < TRI_TRAFFIC_WAYS; way++) {
+        TRI_AUTO(update_arrays) *a = NULL;
+        TRI_TRY(update_arrays_create(&a));
+        const uint32_t *gradient = a->gradient->data;
+        for (int64_t begin = 0; begin < 2; begin++) {
+            tri_update_traffic_args args = {.range = part_of(a, begin, N - begin),
+                                            .m = (float *)a->m->data + begin,
+                                            .way = (tri_traffic_way)way,
+                                            .flip = 0xffffffffu};
+            TRI_TRY(tri_update_traffic(c->kernels, &args));
+        }
+        const uint32_t *m = a->m->data;
+        int wrong = m[0] != gradient[0];
+        for (int i = 1; i < N; i++) /* flipped twice */
+            wrong += m[i] != 0;
+        kernel_array_read(a->copy);
+        for (int i = 0; i < N; i++)
+            wrong += ((tri_bf16 *)a->copy->data)[i] != gradient[i] >> 16;
+        EXPECT(wrong == 0, "%s, way %d: %d elements are wrong", c->isa, way, wrong);
+    }
+    return TRI_OK;
+}
+
+TRI_TEST(traffic_flips_bits)
+{
+    TRI_TRY(kernel_cases_run(traffic_case));
+    return TRI_OK;
+}
+
+/* Ranges that are long enough to be written around the caches, cut anywhere. */
+TRI_TEST(long_ranges_have_the_same_bits)
+{
+    enum { LONG = (1 << 20) + 77, CUT = 100 };
+    TRI_AUTO(kernel_team) *team = NULL;
+    TRI_TRY(kernel_team_create(NULL, 2, &team));
+    TRI_AUTO(kernel_array) *whole = NULL, *parts = NULL, *gradient = NULL, *copy = NULL;
+    TRI_TRY(kernel_array_create(TRI_F32, LONG, 1, 1, &whole));
+    TRI_TRY(kernel_array_create(TRI_F32, LONG, 1, 1, &parts));
+    TRI_TRY(kernel_array_create(TRI_F32, LONG, 2, 1, &gradient));
+    TRI_TRY(kernel_array_create(TRI_BF16, LONG, 0, 0, &copy));
+    tri_sgd_args args = {.lr = 0.1f};
+    args.range = (tri_update_range){.n = LONG - 1,
+                                    .weight = (float *)whole->data + 1,
+                                    .gradient = (float *)gradient->data + 1,
+                                    .gradient_scale = 1,
+                                    .copy = (tri_bf16 *)copy->data + 1,
+                                    .copy_type = TRI_BF16};
+    TRI_TRY(tri_update_sgd(team->kernels, &args));
+    for (int64_t begin = 1; begin < LONG;) {
+        int64_t n = begin == 1 ? CUT : LONG - begin;
+        args.range.n = n;
+        args.range.weight = (float *)parts->data + begin;
+        args.range.gradient = (float *)gradient->data + begin;
+        args.range.copy = NULL;
+        TRI_TRY(tri_update_sgd(team->kernels, &args));
+        begin += n;
+    }
+    kernel_array_read(whole);
+    kernel_array_read(parts);
+    int wrong = 0;
+    for (int i = 1; i < LONG; i++)
+        wrong += whole->value[i] != parts->value[i] ||
+                 ((tri_bf16 *)copy->data)[i] != tri_f32_to_bf16(whole->value[i]);
+    EXPECT(wrong == 0, "%d elements differ", wrong);
+    EXPECT(((tri_bf16 *)copy->data)[0] == 0, "an element before the range was written");
+    return TRI_OK;
+}
+
 TRI_TEST(wrong_arguments_are_refused)
 {
     TRI_AUTO(kernel_team) *team = NULL;
@@ -222,4 +294,6 @@ TRI_TEST(wrong_arguments_are_refused)
 }
 
 TRI_TEST_MAIN(TRI_TEST_ROW(adamw_is_torchs), TRI_TEST_ROW(adamw_ignores_cuts),
-              TRI_TEST_ROW(sgd_is_torchs), TRI_TEST_ROW(wrong_arguments_are_refused))
+              TRI_TEST_ROW(sgd_is_torchs), TRI_TEST_ROW(traffic_flips_bits),
+              TRI_TEST_ROW(long_ranges_have_the_same_bits),
+              TRI_TEST_ROW(wrong_arguments_are_refused))
