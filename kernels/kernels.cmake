@@ -15,8 +15,10 @@ endfunction()
 tri_add_isa(base)
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
     tri_add_isa(avx2 -mavx2 -mfma)
-    tri_add_isa(avx512 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma
+    set(TRI_AVX512_FLAGS -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma
         -mprefer-vector-width=512)
+    tri_add_isa(avx512 ${TRI_AVX512_FLAGS})
+    tri_add_isa(avx512_bf16 ${TRI_AVX512_FLAGS} -mavx512bf16)
 endif()
 
 # Deviates must not depend on how a compiler contracts products and sums.

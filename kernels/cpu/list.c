@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The instruction sets of this build: kernels/kernels.cmake compiles the same three. */
+/* The instruction sets of this build: kernels/kernels.cmake compiles the same ones. */
 #include "kernels/cpu/simd.h"
 
 static const tri_simd_ops *const tables[TRI_ISAS] = {
@@ -7,7 +7,7 @@ static const tri_simd_ops *const tables[TRI_ISAS] = {
 #if defined(__x86_64__)
     [TRI_ISA_AVX2] = &tri_simd_avx2,
     [TRI_ISA_AVX512] = &tri_simd_avx512,
-    [TRI_ISA_AVX512_BF16] = &tri_simd_avx512,
+    [TRI_ISA_AVX512_BF16] = &tri_simd_avx512_bf16,
 #endif
 };
 

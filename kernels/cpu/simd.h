@@ -85,7 +85,7 @@ typedef struct tri_simd_update {
 } tri_simd_update;
 
 typedef struct tri_simd_ops {
-    const char *name; /* "base", "avx2", "avx512" */
+    const char *name; /* "base", "avx2", "avx512", "avx512_bf16" */
     const char *doc;
     const tri_simd_norm *norm;
     const tri_simd_pointwise *pointwise;
@@ -95,8 +95,7 @@ typedef struct tri_simd_ops {
     const tri_simd_update *update;
 } tri_simd_ops;
 
-/* The loops of an instruction set that this processor has. avx512_bf16 has those of avx512: rounding
- * to bf16 is integer arithmetic, the same bits everywhere. Not collective. */
+/* The loops of an instruction set that this processor has. Not collective. */
 const tri_simd_ops *tri_simd_find(tri_isa isa);
 
 /* Tables of the simd_*.c sources, one set per instruction set. */
@@ -111,5 +110,6 @@ const tri_simd_ops *tri_simd_find(tri_isa isa);
 TRI_SIMD_DECLARE(base)
 TRI_SIMD_DECLARE(avx2)
 TRI_SIMD_DECLARE(avx512)
+TRI_SIMD_DECLARE(avx512_bf16)
 
 #endif

@@ -5,7 +5,7 @@
  *
  * The last vector of a row is padded: a partial load gives zeros behind its lanes, a partial store
  * leaves memory behind them alone. So every element sees the same instructions wherever a range is
- * cut. Rounding to bf16 is integer arithmetic, the same bits as tri_f32_to_bf16.
+ * cut.
  */
 #ifndef TRI_KERNELS_CPU_VECTOR_H
 #define TRI_KERNELS_CPU_VECTOR_H
@@ -168,9 +168,13 @@ TRI_INLINE tri_vf tri_v_widen(tri_vh h)
 #endif
 }
 
-/* Rounding to nearest even with NaN kept: the bits of tri_f32_to_bf16. Not collective. */
+/* Rounding to nearest even with NaN kept: the bits of tri_f32_to_bf16, but that the instruction of
+ * AVX-512 BF16 gives 0 for numbers below 2^-126 (subnormal ones). Not collective. */
 TRI_INLINE tri_vh tri_v_narrow(tri_vf a)
 {
+#if defined(TRI_ISA_512) && defined(__AVX512BF16__)
+    return (tri_vh)_mm512_cvtneps_pbh((__m512)a);
+#else
     tri_vu bits = (tri_vu)a;
     tri_vu rounded = bits + 0x7fffu + (bits >> 16 & 1u);
 #if defined(TRI_ISA_512)
@@ -181,6 +185,7 @@ TRI_INLINE tri_vh tri_v_narrow(tri_vf a)
 #else
     tri_vu nan = (tri_vu)(a != a);
     return __builtin_convertvector(((nan & (bits | 0x400000u)) | (~nan & rounded)) >> 16, tri_vh);
+#endif
 #endif
 }
 
