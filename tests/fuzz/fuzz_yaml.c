@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Any bytes as a job spec: an error or a spec whose dump reads back to itself, and nothing leaked.
- * Built with libFuzzer by clang (TRI_FUZZ); by other compilers as a program that replays files.
+ * Built with libFuzzer by clang; by gcc, or with -DTRI_REPLAY, main() runs the files named on the
+ * command line.
  */
 #include "launch/spec.h"
 #include "runtime/base/alloc.h"
@@ -37,7 +38,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_bytes)
     return 0;
 }
 
-#ifndef TRI_FUZZ
+#if !defined(__clang__) || defined(TRI_REPLAY)
 int main(int argc, char **argv)
 {
     for (int i = 1; i < argc; i++) {
