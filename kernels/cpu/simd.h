@@ -9,6 +9,7 @@
 #ifndef TRI_KERNELS_CPU_SIMD_H
 #define TRI_KERNELS_CPU_SIMD_H
 
+#include "kernels/cpu/attention_loops.h"
 #include "kernels/cpu/isa.h"
 #include "kernels/embed.h"
 #include "kernels/loss.h"
@@ -93,6 +94,7 @@ typedef struct tri_simd_ops {
     const tri_simd_embed *embed;
     const tri_simd_loss *loss;
     const tri_simd_update *update;
+    const tri_simd_attention *attention;
 } tri_simd_ops;
 
 /* The loops of an instruction set that this processor has. Not collective. */
@@ -106,6 +108,7 @@ const tri_simd_ops *tri_simd_find(tri_isa isa);
     extern const tri_simd_embed tri_simd_embed_##isa;         \
     extern const tri_simd_loss tri_simd_loss_##isa;           \
     extern const tri_simd_update tri_simd_update_##isa;       \
+    extern const tri_simd_attention tri_simd_attention_##isa; \
     extern const tri_simd_ops tri_simd_##isa;
 TRI_SIMD_DECLARE(base)
 TRI_SIMD_DECLARE(avx2)

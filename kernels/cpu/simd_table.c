@@ -15,4 +15,5 @@ const tri_simd_ops TRI_ISA_NAME(tri_simd) = {
     .embed = &TRI_ISA_NAME(tri_simd_embed),
     .loss = &TRI_ISA_NAME(tri_simd_loss),
     .update = &TRI_ISA_NAME(tri_simd_update),
+    .attention = &TRI_ISA_NAME(tri_simd_attention),
 };

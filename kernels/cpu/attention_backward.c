@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Attention backward: the softmax is made again from lse (FlashAttention, arXiv:2205.14135,
+ * algorithm 4).
+ *
+ * A task is one key/value head of one sample, so that each sum of dk, dv and dq is made by one
+ * thread in one order. Blocks are held transposed, keys by queries: then dv += p dout and
+ * dk += ds q are plain products, and only dq += ds^T k reads a block across.
+ */
+#include "kernels/cpu/attention_impl.h"
+
+#include <omp.h>
+#include <string.h>
+
+enum { KEYS = 64, QUERIES = 512 };
+
+/* A thread's share of the workspace. */
+typedef struct backward_buffers {
+    float *scores, *dp;      /* [KEYS, QUERIES] */
+    void *p, *ds;            /* [KEYS, QUERIES] compute type */
+    float *dq, *dk, *dv;     /* [T, head_size] */
+    float *delta;            /* [T] sum of dout * out */
+    float *q, *k, *v, *dout; /* widened operands */
+} backward_buffers;
+
+/* Keys key .. key + keys against queries query .. query + queries of one head. */
+typedef struct backward_block {
+    int64_t key, keys, query, queries;
+    tri_attention_operand q, k, v, dout;
+} backward_block;
+
+/* What a task is about: offsets in elements. */
+typedef struct backward_head {
+    int64_t q, k, v, out;
+    const float *lse;
+} backward_head;
+
+static backward_buffers backward_cut(const tri_attention_plan *plan, tri_attention_cutter *cutter)
+{
+    int64_t width = plan->args->head_size;
+    int64_t tokens = plan->args->n_query;
+    int64_t block = (int64_t)KEYS * QUERIES;
+    bool bf16 = plan->compute == TRI_BF16;
+    backward_buffers b = {0};
+    b.scores = tri_attention_cut(cutter, block, 4);
+    b.dp = tri_attention_cut(cutter, block, 4);
+    b.p = bf16 ? tri_attention_cut(cutter, block, 2) : b.scores;
+    b.ds = bf16 ? tri_attention_cut(cutter, block, 2) : b.dp;
+    b.dq = tri_attention_cut(cutter, tokens * width, 4);
+    b.dk = tri_attention_cut(cutter, tokens * width, 4);
+    b.dv = tri_attention_cut(cutter, tokens * width, 4);
+    b.delta = tri_attention_cut(cutter, tokens, 4);
+    if (plan->widens) {
+        b.q = tri_attention_cut(cutter, QUERIES * width, 4);
+        b.k = tri_attention_cut(cutter, KEYS * width, 4);
+        b.v = tri_attention_cut(cutter, KEYS * width, 4);
+        b.dout = tri_attention_cut(cutter, QUERIES * width, 4);
+    }
+    return b;
+}
+
+size_t tri_attention_backward_bytes(const tri_attention_plan *plan)
+{
+    tri_attention_cutter cutter = {0};
+    (void)backward_cut(plan, &cutter);
+    return cutter.bytes;
+}
+
+/* The five products of a block, in the order they are made. */
+static void block_products(const tri_attention_plan *plan, const backward_block *block,
+                           const backward_buffers *buffers, tri_matmul_args product[5])
+{
+    int64_t width = plan->args->head_size;
+    tri_matmul_args base = {.input_type = plan->compute, .output_type = TRI_F32};
+
+    tri_matmul_args across = base; /* [keys, queries] = [keys, width] [queries, width]^T */
+    across.m = block->keys;
+    across.n = block->queries;
+    across.k = width;
+    across.b_transposed = true;
+    across.ldc = QUERIES;
+    product[0] = across;
+    product[0].a = block->k.data;
+    product[0].lda = block->k.stride;
+    product[0].b = block->q.data;
+    product[0].ldb = block->q.stride;
+    product[0].c = buffers->scores;
+    product[1] = across;
+    product[1].a = block->v.data;
+    product[1].lda = block->v.stride;
+    product[1].b = block->dout.data;
+    product[1].ldb = block->dout.stride;
+    product[1].c = buffers->dp;
+
+    tri_matmul_args down = base; /* [keys, width] += [keys, queries] [queries, width] */
+    down.m = block->keys;
+    down.n = width;
+    down.k = block->queries;
+    down.accumulate = true;
+    down.lda = QUERIES;
+    down.ldc = width;
+    product[2] = down;
+    product[2].a = buffers->p;
+    product[2].b = block->dout.data;
+    product[2].ldb = block->dout.stride;
+    product[3] = down;
+    product[3].a = buffers->ds;
+    product[3].b = block->q.data;
+    product[3].ldb = block->q.stride;
+
+    down.m = block->queries; /* [queries, width] += [keys, queries]^T [keys, width] */
+    down.k = block->keys;
+    down.a_transposed = true;
+    product[4] = down;
+    product[4].a = buffers->ds;
+    product[4].b = block->k.data;
+    product[4].ldb = block->k.stride;
+
+    if (!buffers->dv) return;
+    product[2].c = buffers->dv + block->key * width;
+    product[3].c = buffers->dk + block->key * width;
+    product[4].c = buffers->dq + block->query * width;
+}
+
+static tri_status backward_prepare(const tri_attention_plan *plan)
+{
+    const tri_attention_args *args = plan->args;
+    int64_t wide = args->head_size;
+    backward_buffers buffers = {0};
+    backward_block block = {0};
+    block.q.stride = plan->widens ? wide : args->q_stride;
+    block.k.stride = plan->widens ? wide : args->k_stride;
+    block.v.stride = plan->widens ? wide : args->v_stride;
+    block.dout.stride = plan->widens ? wide : args->out_stride;
+    for (int64_t key = 0; key < args->n_key; key += KEYS) {
+        block.keys = tri_min64(KEYS, args->n_key - key);
+        for (int64_t query = key; query < args->n_query; query += QUERIES) {
+            block.queries = tri_min64(QUERIES, args->n_query - query);
+            tri_matmul_args product[5];
+            block_products(plan, &block, &buffers, product);
+            for (int i = 0; i < 5; i++)
+                TRI_TRY(tri_block_prepare(plan->kernels, &product[i]));
+        }
+    }
+    return TRI_OK;
+}
+
+static tri_status backward_step(const tri_attention_plan *plan, const backward_buffers *buffers,
+                                const backward_block *block, const float *lse)
+{
+    int thread = omp_get_thread_num();
+    tri_matmul_args product[5];
+    block_products(plan, block, buffers, product);
+    for (int i = 0; i < 2; i++)
+        TRI_TRY(tri_block_matmul(plan->kernels, thread, &product[i]));
+    tri_simd_softmax_gradient gradient = {.keys = block->keys,
+                                          .queries = block->queries,
+                                          .stride = QUERIES,
+                                          .first = block->key - block->query,
+                                          .scale = plan->args->scale,
+                                          .bf16 = plan->compute == TRI_BF16,
+                                          .scores = buffers->scores,
+                                          .dp = buffers->dp,
+                                          .lse = lse + block->query,
+                                          .delta = buffers->delta + block->query,
+                                          .p = buffers->p,
+                                          .ds = buffers->ds};
+    plan->kernels->simd->attention->gradient(&gradient);
+    for (int i = 2; i < 5; i++)
+        TRI_TRY(tri_block_matmul(plan->kernels, thread, &product[i]));
+    return TRI_OK;
+}
+
+static tri_attention_operand load(const tri_attention_plan *plan, const void *x, int64_t at,
+                                  int64_t stride, int64_t n, float *wide)
+{
+    return tri_attention_load(plan, tri_attention_at(x, plan->args->dtype, at), stride, n, wide);
+}
+
+/* One query head: dk and dv are added to, dq is made. */
+static tri_status backward_head_run(const tri_attention_plan *plan, const backward_buffers *buffers,
+                                    const backward_head *head)
+{
+    const tri_attention_args *args = plan->args;
+    int64_t tokens = args->n_query;
+    tri_simd_rows rows = {tokens, args->head_size, args->out_stride, args->dtype == TRI_BF16};
+    plan->kernels->simd->attention->delta(
+        &rows, tri_attention_at(args->dout, args->dtype, head->out),
+        tri_attention_at(args->out, args->dtype, head->out), buffers->delta);
+    memset(buffers->dq, 0, (size_t)(tokens * args->head_size) * sizeof *buffers->dq);
+    for (int64_t key = 0; key < tokens; key += KEYS) {
+        backward_block block = {.key = key, .keys = tri_min64(KEYS, tokens - key)};
+        block.k = load(plan, args->k, head->k + key * args->k_stride, args->k_stride, block.keys,
+                       buffers->k);
+        block.v = load(plan, args->v, head->v + key * args->v_stride, args->v_stride, block.keys,
+                       buffers->v);
+        for (int64_t query = key; query < tokens; query += QUERIES) {
+            block.query = query;
+            block.queries = tri_min64(QUERIES, tokens - query);
+            block.q = load(plan, args->q, head->q + query * args->q_stride, args->q_stride,
+                           block.queries, buffers->q);
+            block.dout = load(plan, args->dout, head->out + query * args->out_stride,
+                              args->out_stride, block.queries, buffers->dout);
+            TRI_TRY(backward_step(plan, buffers, &block, head->lse));
+        }
+    }
+    return TRI_OK;
+}
+
+static void gradient_write(const tri_attention_plan *plan, const float *in, void *out, int64_t at,
+                           int64_t stride)
+{
+    const tri_attention_args *args = plan->args;
+    tri_simd_rows rows = {args->n_query, args->head_size, stride, args->dtype == TRI_BF16};
+    plan->kernels->simd->attention->copy(&rows, NULL, in,
+                                         (char *)out + at * (int64_t)tri_dtype_bytes(args->dtype));
+}
+
+/* Key/value head g of sample b with the query heads that read it. */
+static tri_status backward_task(const tri_attention_plan *plan, const backward_buffers *buffers,
+                                int64_t b, int64_t g)
+{
+    const tri_attention_args *args = plan->args;
+    int64_t width = args->head_size;
+    int64_t group = args->heads / args->kv_heads;
+    size_t bytes = (size_t)(args->n_key * width) * sizeof *buffers->dk;
+    backward_head head = {.k = tri_attention_sample(args, b, args->k_stride) + g * width,
+                          .v = tri_attention_sample(args, b, args->v_stride) + g * width};
+    memset(buffers->dk, 0, bytes);
+    memset(buffers->dv, 0, bytes);
+    for (int64_t h = g * group; h < (g + 1) * group; h++) {
+        head.q = b * args->n_query * args->q_stride + h * width;
+        head.out = b * args->n_query * args->out_stride + h * width;
+        head.lse = args->lse + (b * args->heads + h) * args->n_query;
+        TRI_TRY(backward_head_run(plan, buffers, &head));
+        gradient_write(plan, buffers->dq, args->dq, head.q, args->q_stride);
+    }
+    gradient_write(plan, buffers->dk, args->dk, head.k, args->k_stride);
+    gradient_write(plan, buffers->dv, args->dv, head.v, args->v_stride);
+    return TRI_OK;
+}
+
+tri_status tri_attention_backward_run(const tri_attention_plan *plan)
+{
+    const tri_attention_args *args = plan->args;
+    TRI_TRY(backward_prepare(plan));
+    int64_t tasks = args->batch * args->kv_heads;
+    size_t share = tri_attention_backward_bytes(plan);
+    tri_attention_failure failure = {0};
+    tri_attention_failure *first = &failure;
+#pragma omp parallel num_threads(plan->kernels->threads)
+    {
+        tri_attention_cutter cutter = {
+            (char *)args->workspace + (size_t)omp_get_thread_num() * share, 0};
+        backward_buffers buffers = backward_cut(plan, &cutter);
+#pragma omp for schedule(dynamic, 1)
+        for (int64_t task = 0; task < tasks; task++)
+            tri_attention_note(
+                first, backward_task(plan, &buffers, task / args->kv_heads, task % args->kv_heads));
+    }
+    return failure.rc ? tri_err_put(&failure.err) : TRI_OK;
+}
