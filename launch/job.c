@@ -8,7 +8,11 @@
 #include "launch/env.h"
 #include "runtime/base/alloc.h"
 
-enum { JOB_COUNTERS = sizeof(tri_job_counters) / sizeof(int64_t) };
+enum {
+    JOB_COUNTERS = sizeof(tri_job_counters) / sizeof(int64_t),
+    /* the ranks that share gradients and optimizer states */
+    JOB_GROUP = TRI_AXIS_BIT(TRI_AXIS_DATA) | TRI_AXIS_BIT(TRI_AXIS_CONTEXT)
+};
 
 static bool is_training(const tri_job *job)
 {
@@ -29,8 +33,7 @@ static tri_status open_mesh(tri_job *job, int n_ranks)
     args.size[TRI_AXIS_CONTEXT] = job->spec.parallel.context;
     args.size[TRI_AXIS_TENSOR] = job->spec.parallel.tensor;
     TRI_TRY(tri_mesh_create(&args, &job->mesh));
-    TRI_TRY(
-        tri_mesh_declare(job->mesh, TRI_AXIS_BIT(TRI_AXIS_DATA) | TRI_AXIS_BIT(TRI_AXIS_CONTEXT)));
+    TRI_TRY(tri_mesh_declare(job->mesh, JOB_GROUP));
     return TRI_OK;
 }
 
@@ -289,6 +292,9 @@ static void plan_fill(const tri_job *job, tri_job_plan *out)
         out->params += tri_row_elements(tri_state_row(job->state, i));
     for (int kind = 0; kind < TRI_MEM_KINDS; kind++)
         out->bytes[kind] = tri_arena_bytes(job->arena, (tri_mem_kind)kind);
+    /* the world, and the group of data x context */
+    out->bytes[TRI_MEM_COMM] += tri_comm_buffer_bytes(tri_mesh_ranks(job->mesh)) +
+                                tri_comm_buffer_bytes(tri_mesh_product(job->mesh, JOB_GROUP));
     int loaders = spec->train.eval_every > 0 ? 2 : 1;
     out->bytes[TRI_MEM_DATA] += (size_t)loaders * tri_loader_bytes(part, spec->model.context);
 }

@@ -188,9 +188,10 @@ static tri_status open_records(train_run *run)
 static tri_status run_open(train_run *run)
 {
     TRI_TRY(show_ranks(run));
+    /* first what can be refused, then the folder */
+    TRI_TRY(tri_job_open(&run->spec, TRI_JOB_TRAIN, run->session->world, &run->job));
     TRI_TRY(tri_run_dir_open(&run->spec, run->session->world, &run->dir));
     tri_session_log_to(run->session, run->dir.log);
-    TRI_TRY(tri_job_open(&run->spec, TRI_JOB_TRAIN, run->session->world, &run->job));
     TRI_TRY(start_or_resume(run));
     TRI_TRY(tri_agree(run->session->world, open_records(run)));
     TRI_TRY(tri_peak_measure(run->job->kernels, run->spec.precision, run->session->world,

@@ -432,7 +432,7 @@ static tri_status mpi_upgrade(tri_comm *mpi, bool one_host, tri_comm **out)
                 tri_err_last()->text);
         tri_err_clear();
     }
-    TRI_TRY(mpi_add_scratch(owned));
+    if (owned->size > 1) TRI_TRY(mpi_add_scratch(owned));
     *out = TRI_MOVE(owned);
     return TRI_OK;
 }

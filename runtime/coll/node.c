@@ -310,6 +310,11 @@ static tri_status node_connect(tri_comm *comm, node_state *node)
     return TRI_OK;
 }
 
+size_t tri_comm_buffer_bytes(int n_ranks)
+{
+    return n_ranks > 1 ? tri_shared_area_bytes(NODE_BOUNCE_BYTES) : 0;
+}
+
 tri_status tri_node_open(tri_comm *carrier, tri_comm **out)
 {
     TRI_CHECK(carrier->size <= TRI_SHARED_MAX_RANKS, TRI_EUNSUP,
