@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The products inside causal attention, as plain matrix products: two per head forward (scores,
+ * mix) and five backward (scores again, their gradient, and those of v, k and q), over blocks of
+ * queries and the keys that these see. Each thread multiplies the heads that are its own.
+ */
+#ifndef TRI_LAUNCH_BENCH_HEADS_H
+#define TRI_LAUNCH_BENCH_HEADS_H
+
+#include "kernels/kernels.h"
+
+typedef struct tri_bench_heads tri_bench_heads;
+
+typedef struct tri_bench_heads_args {
+    tri_device *device;
+    tri_kernels *kernels; /* for the attention kernels themselves */
+    int64_t layers, batch, length, heads, kv_heads, head_size;
+    tri_dtype dtype;
+} tri_bench_heads_args;
+
+/* Make activations of all layers, q, k and v side by side as in a model, and choose the way of
+ * writing the products that is fastest here: how many queries a block has, and the type of the
+ * scores. Not collective. Keeps: device, kernels. Errors: TRI_ENOMEM, those of products. */
+TRI_MUST_USE tri_status tri_bench_heads_create(const tri_bench_heads_args *args,
+                                               tri_bench_heads **out);
+void tri_bench_heads_destroy(tri_bench_heads **heads);
+
+/* *seconds of the products of one forward and backward pass, all layers. Not collective. */
+TRI_MUST_USE tri_status tri_bench_heads_products(tri_bench_heads *heads, double *seconds);
+
+/* *seconds of the attention kernels in the same pass. Not collective. */
+TRI_MUST_USE tri_status tri_bench_heads_kernels(tri_bench_heads *heads, double *seconds);
+
+/* "blocks of 128 queries, bf16 scores". Not collective. */
+const char *tri_bench_heads_way(const tri_bench_heads *heads);
+
+#endif
