@@ -56,7 +56,10 @@ tri_status tri_bench_job_parse(const tri_bench_args *args, tri_bench_job_options
         } else if (c == 'p') {
             options->precision = optarg;
         } else if (c == '?' || c == ':') {
-            return tri_option_fail(&(tri_cmd_args){args->argc, args->argv, args->session});
+            TRI_FAIL(TRI_EINVAL,
+                     "bench %s: option '%.60s' is unknown or its value is missing; "
+                     "docs/benchmarks.md lists them",
+                     args->argv[0], args->argv[optind - 1]);
         } else {
             char name[32];
             snprintf(name, sizeof name, "--%s", job_options[c].name);

@@ -9,11 +9,10 @@
 const tri_bench *tri_bench_list(void)
 {
     static const tri_bench list[] = {
-        {"optimizer", "AdamW and SGD against the memory bandwidth",                   tri_bench_optimizer},
-        {"scaling",   "one data-parallel job against independent jobs (mpirun -n 2)",
-         tri_bench_scaling                                                                               },
-        {"step",      "a training step against its own matrix products",              tri_bench_step     },
-        {NULL,        NULL,                                                           NULL               },
+        {"optimizer", "AdamW and SGD against the memory bandwidth",      tri_bench_optimizer},
+        {"scaling",   "one job against independent ones (mpirun -n 2)",  tri_bench_scaling  },
+        {"step",      "a training step against its own matrix products", tri_bench_step     },
+        {NULL,        NULL,                                              NULL               },
     };
     return list;
 }

@@ -144,15 +144,6 @@ static tri_status report(const scaling_bench *b)
     return rc;
 }
 
-static tri_status bench_run(scaling_bench *b)
-{
-    tri_comm *world = b->args->session->world;
-    TRI_TRY(bench_open(b));
-    TRI_TRY(measure(b));
-    TRI_TRY(tri_agree(world, tri_comm_rank(world) == 0 ? report(b) : TRI_OK));
-    return TRI_OK;
-}
-
 tri_status tri_bench_scaling(const tri_bench_args *args)
 {
     scaling_bench bench = {
@@ -170,7 +161,12 @@ tri_status tri_bench_scaling(const tri_bench_args *args)
                     .zero = 1,
                     .rounds = 4}
     };
-    TRI_TRY(bench_run(&bench)); /* on a failure the process ends: closing is collective */
+    /* a failure up to here ends the process: closing is collective */
+    TRI_TRY(bench_open(&bench));
+    TRI_TRY(measure(&bench));
+    tri_comm *world = args->session->world;
+    tri_status rc = tri_agree(world, tri_comm_rank(world) == 0 ? report(&bench) : TRI_OK);
     bench_close(&bench);
+    TRI_TRY(rc);
     return TRI_OK;
 }

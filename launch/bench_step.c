@@ -272,7 +272,6 @@ static tri_status bench_run(step_bench *b)
     TRI_TRY(bench_open(b));
     TRI_TRY(bench_record(b));
     TRI_TRY(measure(b));
-    TRI_TRY(tri_agree(b->job->world, is_root(b) ? report(b) : TRI_OK));
     return TRI_OK;
 }
 
@@ -293,9 +292,12 @@ tri_status tri_bench_step(const tri_bench_args *args)
                     .zero = 1,
                     .rounds = 7}
     };
+    /* a failure up to here ends the process where there are other ranks: closing is collective */
     tri_status rc = bench_run(&bench);
-    /* on a failure other ranks may be elsewhere, and closing a job is collective */
-    if (rc == TRI_OK || tri_comm_size(args->session->world) == 1) bench_close(&bench);
+    bool is_together = rc == TRI_OK;
+    if (is_together)
+        rc = tri_agree(args->session->world, is_root(&bench) ? report(&bench) : TRI_OK);
+    if (is_together || tri_comm_size(args->session->world) == 1) bench_close(&bench);
     TRI_TRY(rc);
     return TRI_OK;
 }
