@@ -168,6 +168,7 @@ static tri_status declare_workspace(tri_model *model, tri_arena *arena)
 
 tri_status tri_model_declare(tri_model *model, tri_arena *arena)
 {
+    TRI_CHECK(model->args.kernels, TRI_EBUG, "a model without kernels cannot tell its workspace");
     int64_t layers = model->config.layers;
     bool training = model->args.training;
     tri_layer_call call = largest_call(model);

@@ -34,7 +34,7 @@ typedef struct tri_model tri_model;
 
 typedef struct tri_model_args {
     const tri_model_config *config; /* copied */
-    tri_kernels *kernels;           /* NULL on paper: declare and export only */
+    tri_kernels *kernels;           /* asked for workspace sizes on paper; NULL: export only */
     const tri_mesh *mesh;
     tri_dtype compute;   /* fp32 or bf16 */
     int64_t micro_batch; /* sequences of the largest batch */
@@ -69,7 +69,8 @@ void tri_model_destroy(tri_model **model);
 TRI_MUST_USE tri_status tri_model_export(tri_model *model, tri_state *state);
 int tri_model_params(const tri_model *model);
 
-/* Declare activations and workspace. Not collective. Keeps: pointers into the model. */
+/* Declare activations and workspace: the bytes depend on the config, the micro-batch and the kernels'
+ * threads. Not collective. Keeps: pointers into the model. Errors: TRI_EBUG without kernels. */
 TRI_MUST_USE tri_status tri_model_declare(tri_model *model, tri_arena *arena);
 
 /* Say where parameter `index` lies: compute copy (type `compute`) and fp32 gradient (NULL where not

@@ -104,12 +104,16 @@ TRI_TEST(parts_are_neighbours)
 static tri_status check_bytes(const char *family, tri_dtype compute, bool serving)
 {
     __attribute__((cleanup(model_rig_destroy))) model_rig rig = {0};
-    model_rig_args args = {
-        .config = small(family), .compute = compute, .micro_batch = 3, .serving = serving};
+    model_rig_args args = {.config = small(family),
+                           .compute = compute,
+                           .micro_batch = 3,
+                           .serving = serving,
+                           .threads = 2};
     TRI_TRY(rig_create(&args, &rig));
     TRI_AUTO(tri_model) *paper = NULL;
     TRI_AUTO(tri_arena) *arena = NULL;
     tri_model_args on_paper = {.config = &args.config,
+                               .kernels = rig.kernels,
                                .mesh = rig.mesh,
                                .compute = compute,
                                .micro_batch = 3,
@@ -207,6 +211,9 @@ TRI_TEST(operations_of_gpt2_124m)
     TRI_AUTO(tri_model) *model = NULL;
     TRI_TRY(tri_model_create(
         &(tri_model_args){.config = &config, .compute = TRI_BF16, .micro_batch = 4}, &model));
+    TRI_AUTO(tri_arena) *arena = NULL;
+    TRI_TRY(tri_arena_create(&arena));
+    EXPECT_STATUS(tri_model_declare(model, arena), TRI_EBUG, "without kernels");
     double matrices = 12.0 * 12 * 768 * 768 + 50257.0 * 768;
     double want = 6 * matrices + 12.0 * 12 * 768 * 512;
     double got = tri_model_flops_per_token(model, 512);
