@@ -2,6 +2,7 @@
 /* The benchmarks of this build, one row each. */
 #include "launch/bench.h"
 
+#include "launch/bench_collective.h"
 #include "launch/bench_optimizer.h"
 #include "launch/bench_scaling.h"
 #include "launch/bench_step.h"
@@ -9,10 +10,12 @@
 const tri_bench *tri_bench_list(void)
 {
     static const tri_bench list[] = {
-        {"optimizer", "AdamW and SGD against the memory bandwidth",      tri_bench_optimizer},
-        {"scaling",   "one job against independent ones (mpirun -n 2)",  tri_bench_scaling  },
-        {"step",      "a training step against its own matrix products", tri_bench_step     },
-        {NULL,        NULL,                                              NULL               },
+        {"collective", "sums and gathers against memory and MPI (mpirun -n 2)",
+         tri_bench_collective                                                                      },
+        {"optimizer",  "AdamW and SGD against the memory bandwidth",            tri_bench_optimizer},
+        {"scaling",    "one job against independent ones (mpirun -n 2)",        tri_bench_scaling  },
+        {"step",       "a training step against its own matrix products",       tri_bench_step     },
+        {NULL,         NULL,                                                    NULL               },
     };
     return list;
 }

@@ -78,11 +78,11 @@ TRI_MUST_USE tri_status tri_comm_split(tri_comm *parent, int color, int key, tri
  * Collective over the parent. Errors: TRI_EUNSUP where it cannot be. */
 TRI_MUST_USE tri_status tri_comm_split_as(tri_comm *parent, const char *backend, tri_comm **out);
 
-/* What it is made of; backend is its name ("node", ...). Not collective. */
 /* Bytes of kind "communication" that a communicator of `n_ranks` ranks of one host keeps on each of
  * them. Not collective. */
 size_t tri_comm_buffer_bytes(int n_ranks);
 
+/* What it is made of; backend is its name ("node", ...). Not collective. */
 int tri_comm_rank(const tri_comm *comm);
 int tri_comm_size(const tri_comm *comm);
 const char *tri_comm_backend(const tri_comm *comm);

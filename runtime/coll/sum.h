@@ -5,7 +5,7 @@
 
 #include "runtime/coll.h"
 
-/* out_o[i] = ((in_0[i] op in_1[i]) op in_2[i]) ... for i < count and every o < n_out.
+/* out_o[i] = ((in_0[i] op in_1[i]) op in_2[i]) ... for i < count and every o < n_out; n_in >= 2.
  *
  * Not collective. fp32 and bf16 are summed in fp32 (bf16 rounded once), fp64 and int64 in themselves.
  * An out may be an in. `past_cache`: outs will not be read soon; then tri_coll_fence comes before
