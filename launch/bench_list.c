@@ -3,6 +3,7 @@
 #include "launch/bench.h"
 
 #include "launch/bench_collective.h"
+#include "launch/bench_gemm.h"
 #include "launch/bench_optimizer.h"
 #include "launch/bench_scaling.h"
 #include "launch/bench_step.h"
@@ -12,6 +13,7 @@ const tri_bench *tri_bench_list(void)
     static const tri_bench list[] = {
         {"collective", "sums and gathers against memory and MPI (mpirun -n 2)",
          tri_bench_collective                                                                      },
+        {"gemm",       "matrix products against oneDNN alone",                  tri_bench_gemm     },
         {"optimizer",  "AdamW and SGD against the memory bandwidth",            tri_bench_optimizer},
         {"scaling",    "one job against independent ones (mpirun -n 2)",        tri_bench_scaling  },
         {"step",       "a training step against its own matrix products",       tri_bench_step     },

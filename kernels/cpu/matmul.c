@@ -12,6 +12,8 @@
  * repack pieces of it again and again. Measured on Zen 4: 3 to 15 % faster from 1024 rows on (2048
  * where a is transposed); not with b transposed, where packing costs as much as it gives.
  */
+#include "kernels/matmul_bare.h"
+
 #include "kernels/cpu/matmul_impl.h"
 #include "runtime/base/alloc.h"
 #include "runtime/base/int.h"
@@ -31,7 +33,9 @@ enum {
     FLAG_B_T = 8,
     FLAG_SUM = 16,
     FLAG_BIAS = 32,
-    FLAG_BLOCK = 64 /* runs on one thread inside a parallel region */
+    FLAG_BLOCK = 64,  /* runs on one thread inside a parallel region */
+    FLAG_PLAIN = 128, /* never packs, whatever the shape */
+    FLAG_PACKED = 256 /* always */
 };
 
 /* All that a primitive depends on; compared as bytes, hence no padding. */
@@ -215,7 +219,9 @@ static bool key_packs(const matmul_key *key)
 {
     bool half = (key->flags & FLAG_BF16_IN) != 0;
     bool a_transposed = (key->flags & FLAG_A_T) != 0;
-    if (key->flags & (FLAG_B_T | FLAG_BLOCK) || (a_transposed && !half)) return false;
+    if (key->flags & FLAG_PACKED) return true;
+    if (key->flags & (FLAG_PLAIN | FLAG_B_T | FLAG_BLOCK)) return false;
+    if (a_transposed && !half) return false;
     return key->m >= (a_transposed ? PACK_ROWS_TRANSPOSED : PACK_ROWS) &&
            key->k <= PACK_BYTES / (half ? 2 : 4) / key->n;
 }
@@ -399,8 +405,10 @@ static tri_status cache_grow(tri_matmul_cache *cache)
     return TRI_OK;
 }
 
-static tri_status scratch_reserve(matmul_scratch *scratch, size_t bytes)
+static tri_status scratch_reserve(matmul_scratch *scratch, const matmul_entry *e)
 {
+    size_t bytes = e->scratch_bytes;
+    bytes += (size_t)tri_round_up((int64_t)e->pack.packed_bytes, SCRATCH_ALIGN);
     if (bytes <= scratch->bytes) return TRI_OK;
     void *memory = NULL;
     TRI_TRY(tri_alloc(&memory, (int64_t)(bytes + SCRATCH_ALIGN), 1));
@@ -427,9 +435,8 @@ static tri_status cache_add(tri_matmul_cache *cache, const matmul_key *key)
     if (cache->n_entries * 2 >= cache->n_slots) TRI_TRY(cache_grow(cache));
     TRI_AUTO(matmul_entry) *made = NULL;
     TRI_TRY(entry_create(cache, key, &made));
-    size_t packed = (size_t)tri_round_up((int64_t)made->pack.packed_bytes, SCRATCH_ALIGN);
     for (int i = 0; i < made->n_bindings; i++)
-        TRI_TRY(scratch_reserve(&cache->scratch[i], packed + made->scratch_bytes));
+        TRI_TRY(scratch_reserve(&cache->scratch[i], made));
     *cache_slot(cache->slots, cache->n_slots, key) = TRI_MOVE(made);
     cache->n_entries++;
     return TRI_OK;
@@ -468,32 +475,38 @@ static matmul_key key_make(const tri_matmul_args *args)
     return (matmul_key){args->m, args->n, args->k, args->lda, args->ldb, args->ldc, flags};
 }
 
-static tri_status pack_execute(const matmul_entry *e, dnnl_stream_t stream, const void *rows,
-                               const char *scratch)
-{
-    TRI_TRY(memory_point(e->pack.rows, rows));
-    if (e->pack.scratch) TRI_TRY(memory_point(e->pack.scratch, scratch));
-    TRI_TRY(
-        TRI_DNNL(dnnl_primitive_execute(e->pack.primitive, stream, e->pack.n_args, e->pack.args)));
-    return TRI_OK;
-}
-
-/* Execute on the arguments and the scratch of one thread (0: the team's). */
-static tri_status entry_execute(const tri_matmul_cache *cache, const matmul_entry *e, int thread,
-                                const tri_matmul_args *args)
+/* Point a thread's arguments (0: also the team's) at the operands and at its scratch. */
+static tri_status entry_point(const matmul_entry *e, int thread, const tri_matmul_args *args,
+                              const char *packed)
 {
     const matmul_binding *bind = &e->bindings[thread];
-    dnnl_stream_t stream = cache->streams[thread];
-    const char *packed = scratch_begin(&cache->scratch[thread]);
     const char *scratch = packed + tri_round_up((int64_t)e->pack.packed_bytes, SCRATCH_ALIGN);
     TRI_TRY(memory_point(bind->a, args->a));
     TRI_TRY(memory_point(bind->b, e->pack.primitive ? packed : args->b));
     TRI_TRY(memory_point(bind->c, args->c));
     if (bind->bias) TRI_TRY(memory_point(bind->bias, args->bias));
     if (bind->scratch) TRI_TRY(memory_point(bind->scratch, scratch));
-    if (e->pack.primitive) TRI_TRY(pack_execute(e, stream, args->b, scratch));
+    if (e->pack.primitive) TRI_TRY(memory_point(e->pack.rows, args->b));
+    if (e->pack.scratch) TRI_TRY(memory_point(e->pack.scratch, scratch));
+    return TRI_OK;
+}
+
+static tri_status entry_run(const matmul_entry *e, int thread, dnnl_stream_t stream)
+{
+    const matmul_binding *bind = &e->bindings[thread];
+    const matmul_pack *p = &e->pack;
+    if (p->primitive)
+        TRI_TRY(TRI_DNNL(dnnl_primitive_execute(p->primitive, stream, p->n_args, p->args)));
     TRI_TRY(TRI_DNNL(dnnl_primitive_execute(e->primitive, stream, bind->n_args, bind->args)));
     TRI_TRY(TRI_DNNL(dnnl_stream_wait(stream)));
+    return TRI_OK;
+}
+
+static tri_status entry_execute(const tri_matmul_cache *cache, const matmul_entry *e, int thread,
+                                const tri_matmul_args *args)
+{
+    TRI_TRY(entry_point(e, thread, args, scratch_begin(&cache->scratch[thread])));
+    TRI_TRY(entry_run(e, thread, cache->streams[thread]));
     return TRI_OK;
 }
 
@@ -535,5 +548,47 @@ tri_status tri_block_matmul(const tri_kernels *kernels, int thread, const tri_ma
               "block product of [%lld, %lld] by [%lld, %lld] on thread %d was not prepared",
               (long long)key.m, (long long)key.k, (long long)key.k, (long long)key.n, thread);
     TRI_TRY(entry_execute(kernels->matmul, e, thread, args));
+    return TRI_OK;
+}
+
+/* --- primitives alone */
+
+struct tri_matmul_bare {
+    matmul_entry *entry;
+    dnnl_stream_t stream; /* the cache's */
+    matmul_scratch scratch;
+};
+
+void tri_matmul_bare_destroy(tri_matmul_bare **bare)
+{
+    if (!*bare) return;
+    matmul_entry_destroy(&(*bare)->entry);
+    TRI_FREE((*bare)->scratch.memory);
+    TRI_FREE(*bare);
+}
+
+tri_status tri_matmul_bare_create(tri_kernels *kernels, const tri_matmul_args *args,
+                                  tri_matmul_way way, tri_matmul_bare **out)
+{
+    TRI_CHECK(args->m > 0 && args->n > 0 && args->k > 0, TRI_EINVAL, "bare product of nothing");
+    TRI_CHECK(args->input_type == TRI_F32 || !tri_matmul_widens(kernels), TRI_EUNSUP,
+              "oneDNN multiplies bf16 from AVX-512 on");
+    TRI_AUTO(tri_matmul_bare) *bare = NULL;
+    TRI_TRY(TRI_NEW(&bare));
+    matmul_key key = key_make(args);
+    key.flags |= way == TRI_MATMUL_PLAIN ? FLAG_PLAIN : FLAG_PACKED;
+    team_set(kernels->threads);
+    TRI_TRY(entry_create(kernels->matmul, &key, &bare->entry));
+    TRI_TRY(scratch_reserve(&bare->scratch, bare->entry));
+    TRI_TRY(entry_point(bare->entry, 0, args, scratch_begin(&bare->scratch)));
+    bare->stream = kernels->matmul->streams[0];
+    *out = TRI_MOVE(bare);
+    return TRI_OK;
+}
+
+tri_status tri_matmul_bare_run(const tri_matmul_bare *bare, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        TRI_TRY(entry_run(bare->entry, 0, bare->stream));
     return TRI_OK;
 }

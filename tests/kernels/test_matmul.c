@@ -3,7 +3,7 @@
 /* Products of every form against a scalar product in double, on every instruction set and on one and
  * two threads.
  */
-#include "kernels/matmul.h"
+#include "kernels/matmul_bare.h"
 #include "tests/test.h"
 
 typedef struct sizes {
@@ -242,6 +242,37 @@ TRI_TEST(the_cache_grows)
     return with_kernels(1, NULL, many_shapes);
 }
 
+static tri_status bare_run(tri_kernels *kernels, sizes s, int form, tri_matmul_way way)
+{
+    __attribute__((cleanup(matmul_case_destroy))) matmul_case t = {0};
+    TRI_TRY(case_make(s, form, &t));
+    reference(&t);
+    TRI_AUTO(tri_matmul_bare) *bare = NULL;
+    TRI_TRY(tri_matmul_bare_create(kernels, &t.args, way, &bare));
+    TRI_TRY(tri_matmul_bare_run(bare, form & 8 ? 1 : 2));
+    double error = tri_test_relative(t.n_c, t.c, t.want);
+    EXPECT(error < 1e-5, "form %d, way %d: %g", form, (int)way, error);
+    return TRI_OK;
+}
+
+static tri_status bare_forms(tri_kernels *kernels)
+{
+    for (int form = 0; form < 64; form++)
+        for (int way = 0; way < TRI_MATMUL_WAYS; way++)
+            if (!(form & 32) || tri_kernels_has_bf16())
+                TRI_TRY(bare_run(kernels, (sizes){65, 80, 97}, form, (tri_matmul_way)way));
+    tri_matmul_args nothing = {.input_type = TRI_F32, .output_type = TRI_F32};
+    tri_matmul_bare *none = NULL;
+    EXPECT_STATUS(tri_matmul_bare_create(kernels, &nothing, TRI_MATMUL_PLAIN, &none), TRI_EINVAL,
+                  "nothing");
+    return TRI_OK;
+}
+
+TRI_TEST(bare_products_agree)
+{
+    return with_kernels(2, NULL, bare_forms);
+}
+
 static tri_status wrong_args(tri_kernels *kernels)
 {
     float x[64] = {0};
@@ -306,5 +337,5 @@ TRI_TEST(instruction_sets)
 TRI_TEST_MAIN(TRI_TEST_ROW(every_form_agrees_with_the_scalar_product),
               TRI_TEST_ROW(large_products_agree), TRI_TEST_ROW(empty_products_are_zero_or_bias),
               TRI_TEST_ROW(a_repeated_call_gives_the_same_bits_and_allocates_nothing),
-              TRI_TEST_ROW(the_cache_grows), TRI_TEST_ROW(wrong_arguments_are_answered),
-              TRI_TEST_ROW(instruction_sets))
+              TRI_TEST_ROW(the_cache_grows), TRI_TEST_ROW(bare_products_agree),
+              TRI_TEST_ROW(wrong_arguments_are_answered), TRI_TEST_ROW(instruction_sets))

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+/* A workload and the ways of writing its limit take turns in short slices: what the machine does to
+ * one it does to all, and the medians of ratios stand.
+ */
+#ifndef TRI_LAUNCH_BENCH_RACE_H
+#define TRI_LAUNCH_BENCH_RACE_H
+
+#include "runtime/base/status.h"
+
+/* One slice of work. */
+typedef struct tri_bench_runner {
+    tri_status (*run)(void *arg);
+    void *arg;
+    const char *detail; /* of a limit: how it is written */
+} tri_bench_runner;
+
+typedef struct tri_bench_result {
+    double seconds; /* of the workload's slice, median */
+    double limit_s; /* of the best limit's, median */
+    double share;   /* limit over workload, median of the rounds' ratios */
+    const char *detail;
+} tri_bench_result;
+
+enum { TRI_BENCH_RUNNERS = 6, TRI_BENCH_ROUNDS = 64 };
+
+/* Run all in turn, `n_rounds` times after one round that does not count. Not collective.
+ *
+ * runners[0] is the workload, the others are limits; with none, limit_s and share are 0.
+ * Errors: a runner's own; TRI_EINVAL more than TRI_BENCH_RUNNERS or TRI_BENCH_ROUNDS.
+ */
+TRI_MUST_USE tri_status tri_bench_race(int n_runners, const tri_bench_runner *runners, int n_rounds,
+                                       tri_bench_result *out);
+
+#endif
