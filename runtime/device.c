@@ -8,6 +8,7 @@
 
 #include "runtime/base/alloc.h"
 #include "runtime/base/int.h"
+#include "runtime/base/log.h"
 #include "runtime/device/device_impl.h"
 
 #include <assert.h>
@@ -49,6 +50,9 @@ tri_status tri_device_create(const tri_device_args *args, tri_device **out)
 void tri_device_destroy(tri_device **device)
 {
     if (!*device) return;
+    if ((*device)->n_blocks > 0)
+        tri_log(TRI_LOG_WARN, "device %s is closed with %lld buffers of memory in use",
+                (*device)->args.name, (long long)(*device)->n_blocks);
     tri_engine_fini(&(*device)->engine);
     tri_mutex_fini(&(*device)->memory_lock);
     TRI_FREE((*device)->blocks);

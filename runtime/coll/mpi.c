@@ -335,8 +335,10 @@ static tri_status native_progress(tri_coll_work *work, bool *done)
                                                  MPI_SUM, mpi->comm)));
         *done = true;
     } else if (work->kind == TRI_COLL_ALLGATHER) {
-        TRI_TRY(TRI_MPI(
-            MPI_Allgather(work->in.data, count, type, work->out.data, count, type, mpi->comm)));
+        bool in_place = work->in.data ==
+                        tri_span_part(work->out, work->comm->rank * (int64_t)count, count).data;
+        TRI_TRY(TRI_MPI(MPI_Allgather(in_place ? MPI_IN_PLACE : work->in.data, count, type,
+                                      work->out.data, count, type, mpi->comm)));
         *done = true;
     } else {
         TRI_TRY(mpi_progress(work, done));

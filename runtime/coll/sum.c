@@ -11,6 +11,7 @@
 
 #include "runtime/base/int.h"
 
+#include <assert.h>
 #include <string.h>
 #if defined(__x86_64__)
 #include <emmintrin.h>
@@ -28,19 +29,24 @@ typedef union sum_tile {
 #define SUM_INLINE static inline __attribute__((always_inline))
 
 /* out[i] = also[i] = a[i] op b[i], all read before they are written, vector by vector. */
+#define SUM_LOOP(name, type, expression)                                                     \
+    SUM_INLINE void name(type *out, type *also, const type *a, const type *b, int64_t n)     \
+    {                                                                                        \
+        _Pragma("omp simd") for (int64_t i = 0; i < n; i++) out[i] = also[i] = (expression); \
+    }
 #define SUM_PAIR(type)                                                                          \
+    SUM_LOOP(sum_##type, type, a[i] + b[i])                                                     \
+    SUM_LOOP(max_##type, type, b[i] > a[i] ? b[i] : a[i])                                       \
+    SUM_LOOP(min_##type, type, b[i] < a[i] ? b[i] : a[i])                                       \
     SUM_INLINE void pair_##type(type *out, type *also, const type *a, const type *b, int64_t n, \
                                 tri_redop op)                                                   \
     {                                                                                           \
-        if (op == TRI_SUM) {                                                                    \
-            _Pragma("omp simd") for (int64_t i = 0; i < n; i++) out[i] = also[i] = a[i] + b[i]; \
-        } else if (op == TRI_MAX) {                                                             \
-            _Pragma("omp simd") for (int64_t i = 0; i < n; i++) out[i] = also[i] =              \
-                b[i] > a[i] ? b[i] : a[i];                                                      \
-        } else {                                                                                \
-            _Pragma("omp simd") for (int64_t i = 0; i < n; i++) out[i] = also[i] =              \
-                b[i] < a[i] ? b[i] : a[i];                                                      \
-        }                                                                                       \
+        if (op == TRI_SUM)                                                                      \
+            sum_##type(out, also, a, b, n);                                                     \
+        else if (op == TRI_MAX)                                                                 \
+            max_##type(out, also, a, b, n);                                                     \
+        else                                                                                    \
+            min_##type(out, also, a, b, n);                                                     \
     }
 SUM_PAIR(float)
 SUM_PAIR(double)
@@ -89,15 +95,14 @@ SUM_INLINE void sum_two(tri_dtype dtype, tri_redop op, const void *const *in, in
         pair_int64_t(to, also, in[0], in[1], n, op);
 }
 
-/* acc[i] = a[i] + b[i], or acc[i] + b[i] without a. */
-SUM_INLINE void accumulate_bf16(float *acc, const tri_bf16 *a, const tri_bf16 *b, int n)
+SUM_INLINE void begin_bf16(float *acc, const tri_bf16 *a, const tri_bf16 *b, int n)
 {
-    if (a) {
-        _Pragma("omp simd") for (int i = 0; i < n; i++) acc[i] =
-            bf16_widen(a[i]) + bf16_widen(b[i]);
-    } else {
-        _Pragma("omp simd") for (int i = 0; i < n; i++) acc[i] += bf16_widen(b[i]);
-    }
+    _Pragma("omp simd") for (int i = 0; i < n; i++) acc[i] = bf16_widen(a[i]) + bf16_widen(b[i]);
+}
+
+SUM_INLINE void add_bf16(float *acc, const tri_bf16 *b, int n)
+{
+    _Pragma("omp simd") for (int i = 0; i < n; i++) acc[i] += bf16_widen(b[i]);
 }
 
 SUM_INLINE void round_bf16(tri_bf16 *out, const float *acc, int n)
@@ -105,22 +110,26 @@ SUM_INLINE void round_bf16(tri_bf16 *out, const float *acc, int n)
     _Pragma("omp simd") for (int i = 0; i < n; i++) out[i] = bf16_round(acc[i]);
 }
 
-/* The sum, over two or more ranks, of the tile that starts at element `begin`; where it lies. */
+/* The sum, over two or more ranks, of the tile that starts `at` bytes into the inputs; where it
+ * lies. */
 SUM_INLINE const void *sum_one_tile(tri_dtype dtype, tri_redop op, int n_in, const void *const *in,
-                                    int64_t begin, int n, sum_tile *tile)
+                                    size_t at, int n, sum_tile *tile)
 {
-    size_t at = (size_t)begin * tri_dtype_bytes(dtype);
+    assert(n_in >= 2);
+    const void *first = (const char *)in[0] + at;
     for (int r = 1; r < n_in; r++) {
-        const void *a = r == 1 ? (const char *)in[0] + at : NULL;
-        const void *b = (const char *)in[r] + at;
+        const void *next = (const char *)in[r] + at;
         if (dtype == TRI_F32)
-            pair_float(tile[0].f32, tile[0].f32, a ? a : tile[0].f32, b, n, op);
-        else if (dtype == TRI_BF16)
-            accumulate_bf16(tile[0].f32, a, b, n);
+            pair_float(tile[0].f32, tile[0].f32, first, next, n, op);
         else if (dtype == TRI_F64)
-            pair_double(tile[0].f64, tile[0].f64, a ? a : tile[0].f64, b, n, op);
+            pair_double(tile[0].f64, tile[0].f64, first, next, n, op);
+        else if (dtype == TRI_I64)
+            pair_int64_t(tile[0].i64, tile[0].i64, first, next, n, op);
+        else if (r == 1)
+            begin_bf16(tile[0].f32, first, next, n);
         else
-            pair_int64_t(tile[0].i64, tile[0].i64, a ? a : tile[0].i64, b, n, op);
+            add_bf16(tile[0].f32, next, n);
+        first = &tile[0];
     }
     if (dtype != TRI_BF16) return &tile[0];
     round_bf16(tile[1].bf16, tile[0].f32, n);
@@ -139,10 +148,10 @@ SUM_INLINE void sum_all(tri_dtype dtype, tri_redop op, int n_in, const void *con
     sum_tile tile[2];
     for (int64_t begin = 0; begin < count; begin += SUM_TILE) {
         int n = (int)tri_min64(SUM_TILE, count - begin);
-        const void *result = sum_one_tile(dtype, op, n_in, in, begin, n, tile);
+        size_t at = (size_t)begin * element;
+        const void *result = sum_one_tile(dtype, op, n_in, in, at, n, tile);
         for (int o = 0; o < n_out; o++)
-            tri_coll_copy((char *)out[o] + (size_t)begin * element, result, (size_t)n * element,
-                          past_cache);
+            tri_coll_copy((char *)out[o] + at, result, (size_t)n * element, past_cache);
     }
 }
 

@@ -57,7 +57,10 @@ static void backoff_begin(backoff *b)
 /* Give the core away for as long as fits the number of fruitless polls so far. */
 static void backoff_end(backoff *b, bool moved, bool is_engine, bool crowded)
 {
-    if (moved || tri_clock_ns() - b->began_ns > POLL_BUSY_NS) b->idle = 0;
+    if (moved || tri_clock_ns() - b->began_ns > POLL_BUSY_NS) {
+        b->idle = 0; /* there is work: the system shares the core fairly */
+        return;
+    }
     int idle = b->idle++;
     int spins = is_engine || crowded ? 0 : WAITER_SPINS;
     int yields = is_engine ? ENGINE_YIELDS : crowded ? CROWDED_YIELDS : WAITER_YIELDS;
@@ -69,7 +72,8 @@ static void backoff_end(backoff *b, bool moved, bool is_engine, bool crowded)
         tri_thread_yield();
     } else {
         int over = idle - spins - yields;
-        double longest_s = is_engine ? 200e-6 : 50e-6;
+        /* each time the engine wakes it interrupts a thread that computes */
+        double longest_s = is_engine ? 500e-6 : 50e-6;
         double pause_s = 10e-6 * (1 + 0.25 * over);
         tri_clock_sleep(pause_s < longest_s ? pause_s : longest_s);
     }
