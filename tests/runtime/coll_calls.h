@@ -3,6 +3,7 @@
 #ifndef TRI_TESTS_RUNTIME_COLL_CALLS_H
 #define TRI_TESTS_RUNTIME_COLL_CALLS_H
 
+#include "runtime/base/clock.h"
 #include "tests/runtime/coll_values.h"
 
 static tri_status check_allreduce(tri_comm *comm, check_where where, int64_t n, tri_dtype dtype,
@@ -128,6 +129,51 @@ static tri_status check_ring(tri_comm *comm, check_where where, int64_t n, tri_d
     check_close(&a);
     check_close(&b);
     check_close(&c);
+    check_close(&want);
+    return TRI_OK;
+}
+
+/* Some ranks' buffers can be reached by their peers and others' cannot. */
+static tri_status check_mixed(tri_comm *comm)
+{
+    enum { COUNT = 50021 };
+    int size = tri_comm_size(comm), rank = tri_comm_rank(comm);
+    check_buffer shared, private, want;
+    TRI_TRY(check_open(comm, CHECK_SHARED, COUNT, TRI_F32, &shared));
+    TRI_TRY(check_open(comm, CHECK_PRIVATE, COUNT, TRI_F32, &private));
+    TRI_TRY(check_open(comm, CHECK_PRIVATE, COUNT, TRI_F32, &want));
+    tri_span mine = rank % 2 ? private.span : shared.span;
+    check_fill(mine, rank, 0);
+    check_reduce(want.span, size, 0, TRI_SUM);
+    TRI_TRY(tri_allreduce(comm, mine, TRI_SUM, NULL));
+    check_same("all-reduce of mixed buffers", comm, mine, want.span);
+    for (int root = 0; root < 2 && root < size; root++) {
+        check_fill(mine, rank, 0);
+        check_fill(want.span, root, 0);
+        TRI_TRY(tri_broadcast(comm, mine, root, NULL));
+        check_same("broadcast of mixed buffers", comm, mine, want.span);
+    }
+    check_close(&shared);
+    check_close(&private);
+    check_close(&want);
+    return TRI_OK;
+}
+
+/* A queued call comes to its end while nobody waits for it. */
+static tri_status check_background(tri_comm *comm)
+{
+    check_buffer data, want;
+    TRI_TRY(check_open(comm, CHECK_SHARED, 30011, TRI_F32, &data));
+    TRI_TRY(check_open(comm, CHECK_PRIVATE, 30011, TRI_F32, &want));
+    check_fill(data.span, tri_comm_rank(comm), 0);
+    check_reduce(want.span, tri_comm_size(comm), 0, TRI_SUM);
+    tri_event event = {0};
+    TRI_TRY(tri_allreduce(comm, data.span, TRI_SUM, &event));
+    while (!tri_event_is_done(event))
+        tri_clock_sleep(1e-3);
+    TRI_TRY(tri_event_wait(event));
+    check_same("all-reduce in the background", comm, data.span, want.span);
+    check_close(&data);
     check_close(&want);
     return TRI_OK;
 }

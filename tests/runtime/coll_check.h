@@ -82,6 +82,8 @@ static __attribute__((unused)) tri_status check_all(tri_comm *comm, int64_t larg
         TRI_TRY(check_ring(comm, where, large, TRI_F32));
     }
     TRI_TRY(check_queue(comm));
+    TRI_TRY(check_mixed(comm));
+    TRI_TRY(check_background(comm));
     return TRI_OK;
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // TEST ranks=1,2,3,4,8 timeout=240
+// TEST ranks=2 timeout=300 long args=--huge
 /* Ranks of mpirun: the same calls through shared memory and through MPI give the same bits. */
 #include "tests/runtime/coll_check.h"
 
@@ -34,6 +35,7 @@ TRI_TEST(the_world_is_what_mpirun_started)
 
 TRI_TEST(shared_memory)
 {
+    if (tri_test_argc > 1) return TRI_OK;
     TRI_TRY(everything(world));
     return TRI_OK;
 }
@@ -41,6 +43,7 @@ TRI_TEST(shared_memory)
 TRI_TEST(messages)
 {
     tri_comm *mpi = NULL;
+    if (tri_test_argc > 1) return TRI_OK;
     if (tri_comm_size(world) == 1) {
         EXPECT_STATUS(tri_comm_split_as(world, "mpi", &mpi), TRI_EUNSUP, "mpi");
         return TRI_OK;
@@ -76,6 +79,42 @@ TRI_TEST(too_much_memory_is_an_error)
     return TRI_OK;
 }
 
+/* More bytes than an int counts; only the ends and some places between are looked at. */
+static tri_status huge(tri_comm *comm)
+{
+    const int64_t n = ((int64_t)1 << 31) + 4099, step = 1000003;
+    int rank = tri_comm_rank(comm);
+    void *memory = NULL;
+    TRI_TRY(tri_device_alloc(device, TRI_MEM_DATA, (size_t)n, &memory));
+    tri_span span = tri_span_make(memory, n, TRI_U8);
+    for (int way = 0; way < 2; way++) {
+        for (int64_t i = n - 1; i >= 0; i -= step)
+            ((uint8_t *)memory)[i] = rank == 1 ? (uint8_t)(i % 251 + way) : 0;
+        if (way == 0)
+            TRI_TRY(tri_broadcast(comm, span, 1, NULL));
+        else if (rank == 1)
+            TRI_TRY(tri_send(comm, span, 0, NULL));
+        else
+            TRI_TRY(tri_recv(comm, span, 1, NULL));
+        for (int64_t i = n - 1; i >= 0; i -= step)
+            EXPECT(((uint8_t *)memory)[i] == (uint8_t)(i % 251 + way), "%s, byte %lld",
+                   tri_comm_backend(comm), (long long)i);
+    }
+    tri_device_free(device, memory);
+    return TRI_OK;
+}
+
+TRI_TEST(buffers_may_be_huge)
+{
+    if (tri_test_argc < 2 || tri_comm_size(world) != 2) return TRI_OK;
+    tri_comm *mpi = NULL;
+    TRI_TRY(tri_comm_split_as(world, "mpi", &mpi));
+    TRI_TRY(huge(mpi));
+    tri_comm_close(&mpi);
+    TRI_TRY(huge(world));
+    return TRI_OK;
+}
+
 TRI_TEST(the_world_closes)
 {
     tri_comm_close(&world);
@@ -85,4 +124,5 @@ TRI_TEST(the_world_closes)
 
 TRI_TEST_MAIN(TRI_TEST_ROW(the_world_is_what_mpirun_started), TRI_TEST_ROW(shared_memory),
               TRI_TEST_ROW(messages), TRI_TEST_ROW(splits),
-              TRI_TEST_ROW(too_much_memory_is_an_error), TRI_TEST_ROW(the_world_closes))
+              TRI_TEST_ROW(too_much_memory_is_an_error), TRI_TEST_ROW(buffers_may_be_huge),
+              TRI_TEST_ROW(the_world_closes))
