@@ -21,6 +21,10 @@ TRI_MUST_USE tri_status tri_matmul_bare_create(tri_kernels *kernels, const tri_m
                                                tri_matmul_way way, tri_matmul_bare **out);
 void tri_matmul_bare_destroy(tri_matmul_bare **bare);
 
+/* Bind other operands of the same shapes, types and strides. Not collective. Keeps: the operands.
+ * Errors: TRI_EDEVICE. */
+TRI_MUST_USE tri_status tri_matmul_bare_point(tri_matmul_bare *bare, const tri_matmul_args *args);
+
 /* Execute n times. Not collective. Errors: TRI_EDEVICE. */
 TRI_MUST_USE tri_status tri_matmul_bare_run(const tri_matmul_bare *bare, int64_t n);
 

@@ -5,14 +5,21 @@
  */
 #include "launch/bench_products.h"
 
+#include "kernels/matmul_bare.h"
 #include "runtime/base/alloc.h"
 #include "runtime/base/clock.h"
 #include "runtime/base/int.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { CALLS_AT_FIRST = 256 };
+enum { CALLS_AT_FIRST = 256, CHOICE_ROUNDS = 2 };
+
+/* Ways of multiplying: oneDNN's primitive alone in its ways, then tri_matmul. */
+enum { WAY_OURS = TRI_MATMUL_WAYS, WAYS };
+static const char *const way_names[WAYS] = {
+    [TRI_MATMUL_PLAIN] = "oneDNN", [TRI_MATMUL_PACKED] = "oneDNN, b packed", [WAY_OURS] = "ours"};
 
 /* What makes two products the same; compared as bytes, hence no padding. */
 typedef struct product_key {
@@ -35,6 +42,7 @@ struct tri_bench_products {
     int64_t n_calls, capacity;
     int *shape_at; /* shape of the product at this place of the step */
     tri_bench_shape *shapes;
+    tri_matmul_bare **bare; /* [n_shapes] of the way chosen; NULL: tri_matmul */
     int n_shapes;
     int64_t watched; /* products of this step so far */
     bool differs;    /* the watched step is not the recorded one */
@@ -108,6 +116,9 @@ void tri_bench_products_destroy(tri_bench_products **products)
     tri_bench_products *p = *products;
     if (!p) return;
     tri_matmul_observe(p->kernels, NULL, NULL);
+    for (int i = 0; p->bare && i < p->n_shapes; i++)
+        tri_matmul_bare_destroy(&p->bare[i]);
+    TRI_FREE(p->bare);
     TRI_FREE(p->calls);
     TRI_FREE(p->shape_at);
     TRI_FREE(p->shapes);
@@ -124,11 +135,9 @@ static int by_work(const void *a, const void *b)
     return key ? key : (x->order > y->order) - (x->order < y->order);
 }
 
-tri_status tri_bench_products_end(tri_bench_products *p)
+/* Calls into order of shapes. */
+static tri_status group(tri_bench_products *p)
 {
-    p->mode = PRODUCTS_IGNORE;
-    if (p->error.code != TRI_OK) TRI_TRY(tri_err_put(&p->error));
-    TRI_CHECK(p->n_calls > 0, TRI_EBUG, "a step without a matrix product");
     TRI_TRY(TRI_NEW_ARRAY(p->n_calls, &p->shape_at));
     TRI_TRY(TRI_NEW_ARRAY(p->n_calls, &p->shapes));
     qsort(p->calls, (size_t)p->n_calls, sizeof *p->calls, by_work);
@@ -140,6 +149,77 @@ tri_status tri_bench_products_end(tri_bench_products *p)
         shape->products++;
         shape->flops += flops_of(&call->args);
         p->shape_at[call->order] = p->n_shapes - 1;
+    }
+    return TRI_OK;
+}
+
+/* All products of a shape, which begin at `calls`; bare NULL: by tri_matmul. */
+static tri_status multiply(const tri_bench_products *p, const product_call *calls, int64_t n,
+                           tri_matmul_bare *bare, double *seconds)
+{
+    double start_s = tri_clock_s();
+    for (int64_t i = 0; i < n; i++) {
+        if (bare) {
+            TRI_TRY(tri_matmul_bare_point(bare, &calls[i].args));
+            TRI_TRY(tri_matmul_bare_run(bare, 1));
+        } else {
+            TRI_TRY(tri_matmul(p->kernels, &calls[i].args));
+        }
+    }
+    *seconds = tri_clock_s() - start_s;
+    return TRI_OK;
+}
+
+/* The ways take turns on the shape's own products; the first round makes buffers and pages. */
+static tri_status race(const tri_bench_products *p, const product_call *calls, int64_t n,
+                       tri_matmul_bare *const bare[WAYS], int *best)
+{
+    double best_s = INFINITY;
+    for (int round = 0; round <= CHOICE_ROUNDS; round++) {
+        for (int way = 0; way < WAYS; way++) {
+            if (way != WAY_OURS && !bare[way]) continue;
+            double seconds = 0;
+            TRI_TRY(multiply(p, calls, round ? n : 1, bare[way], &seconds));
+            if (round == 0 || seconds >= best_s) continue;
+            best_s = seconds;
+            *best = way;
+        }
+    }
+    return TRI_OK;
+}
+
+/* oneDNN has no bf16 on processors below AVX-512: there tri_matmul is alone. */
+static tri_status choose(tri_bench_products *p, int index, const product_call *calls)
+{
+    tri_bench_shape *shape = &p->shapes[index];
+    tri_matmul_bare *bare[WAYS] = {NULL};
+    int best = WAY_OURS;
+    tri_status rc = TRI_OK;
+    for (int way = 0; way < WAY_OURS && rc == TRI_OK; way++)
+        rc = tri_matmul_bare_create(p->kernels, &calls->args, (tri_matmul_way)way, &bare[way]);
+    if (rc == TRI_OK) rc = race(p, calls, shape->products, bare, &best);
+    if (rc == TRI_EUNSUP) {
+        tri_err_clear();
+        rc = TRI_OK;
+    }
+    p->bare[index] = bare[best];
+    shape->way = way_names[best];
+    for (int way = 0; way < WAYS; way++)
+        if (way != best) tri_matmul_bare_destroy(&bare[way]);
+    return rc;
+}
+
+tri_status tri_bench_products_end(tri_bench_products *p)
+{
+    p->mode = PRODUCTS_IGNORE;
+    if (p->error.code != TRI_OK) TRI_TRY(tri_err_put(&p->error));
+    TRI_CHECK(p->n_calls > 0, TRI_EBUG, "a step without a matrix product");
+    TRI_TRY(group(p));
+    TRI_TRY(TRI_NEW_ARRAY(p->n_shapes, &p->bare));
+    int64_t at = 0;
+    for (int i = 0; i < p->n_shapes; i++) {
+        TRI_TRY(choose(p, i, &p->calls[at]));
+        at += p->shapes[i].products;
     }
     return TRI_OK;
 }
@@ -170,10 +250,8 @@ tri_status tri_bench_products_replay(tri_bench_products *p, double *alone_s)
     double sum_s = 0;
     for (int i = 0; i < p->n_shapes; i++) {
         tri_bench_shape *shape = &p->shapes[i];
-        double start_s = tri_clock_s();
-        for (int64_t end = at + shape->products; at < end; at++)
-            TRI_TRY(tri_matmul(p->kernels, &p->calls[at].args));
-        shape->alone_s = tri_clock_s() - start_s;
+        TRI_TRY(multiply(p, &p->calls[at], shape->products, p->bare[i], &shape->alone_s));
+        at += shape->products;
         sum_s += shape->alone_s;
     }
     *alone_s = sum_s;

@@ -17,14 +17,16 @@ typedef struct tri_bench_shape {
     double flops;         /* of all */
     double alone_s;       /* of all, in the last replay */
     double inside_s;      /* of all, in the last step that was watched */
+    const char *way;      /* how the replay multiplies: what was fastest */
 } tri_bench_shape;
 
 /* Begin to record what these kernels multiply. Not collective. Keeps: kernels. */
 TRI_MUST_USE tri_status tri_bench_products_create(tri_kernels *kernels, tri_bench_products **out);
 void tri_bench_products_destroy(tri_bench_products **products);
 
-/* One step has passed: from now on steps are only watched. Not collective.
- * Errors: TRI_EBUG no product was seen; TRI_ENOMEM while recording. */
+/* One step has passed: from now on steps are only watched. Chooses for each shape the fastest of
+ * tri_matmul and the bare primitive's ways. Not collective. Overwrites what a replay does.
+ * Errors: TRI_EBUG no product was seen; TRI_ENOMEM; those of products. */
 TRI_MUST_USE tri_status tri_bench_products_end(tri_bench_products *products);
 
 /* Begin to watch a step, and end. Not collective. *inside_s = time spent in its products.

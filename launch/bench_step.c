@@ -219,8 +219,8 @@ static tri_status report_shape(const step_bench *b, int index)
              (long long)p->n, (long long)p->k, p->a_transposed ? ".at" : "",
              p->b_transposed ? ".bt" : "", tri_dtype_name(p->output_type),
              p->accumulate ? ".add" : "", p->bias ? ".bias" : "");
-    snprintf(detail, sizeof detail, "%lld in a step, %.3g s there, %.3g s alone",
-             (long long)shape->products, inside_s, alone_s);
+    snprintf(detail, sizeof detail, "%lld in a step, %.3g s there, %.3g s alone (%s)",
+             (long long)shape->products, inside_s, alone_s, shape->way);
     tri_bench_line line = {
         .name = name, .value = shape->flops / inside_s * 1e-9, .unit = "GF/s", .detail = detail};
     return tri_bench_report(b->args, &line);
@@ -249,12 +249,12 @@ static tri_status report(step_bench *b)
     double tokens = (double)b->tokens;
     double flops = tri_model_flops_per_token(b->job->model, b->spec.model.context) * tokens;
     tri_bench_line lines[] = {
-        {"step.time",   step_s,                "s",        limit_s,                  share,
-         "limit: the step's own products through tri_matmul, shape by shape, on its own operands"},
-        {"step.tokens", tokens / step_s,       "tokens/s", tokens / limit_s,         share,
-         "limit: as for step.time"                                                               },
-        {"step.flops",  flops / step_s * 1e-9, "GF/s",     median[PART_PEAK] * 1e-9, 0,
-         "share: MFU; limit: a square product of 1024"                                           },
+        {"step.time",   step_s,                             "s",        limit_s,          share,
+         "limit: the step's own products alone, shape by shape, on its own operands"},
+        {"step.tokens", tokens / step_s,                    "tokens/s", tokens / limit_s, share,
+         "limit: as for step.time"                                                  },
+        {"step.mfu",    flops / step_s / median[PART_PEAK], "of peak",  0,                0,
+         "operations of the model over those of square products in the same time"   },
     };
     tri_status result = TRI_OK; /* all lines are printed before the command fails */
     for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++) {

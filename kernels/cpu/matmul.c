@@ -567,6 +567,12 @@ void tri_matmul_bare_destroy(tri_matmul_bare **bare)
     TRI_FREE(*bare);
 }
 
+tri_status tri_matmul_bare_point(tri_matmul_bare *bare, const tri_matmul_args *args)
+{
+    TRI_TRY(entry_point(bare->entry, 0, args, scratch_begin(&bare->scratch)));
+    return TRI_OK;
+}
+
 tri_status tri_matmul_bare_create(tri_kernels *kernels, const tri_matmul_args *args,
                                   tri_matmul_way way, tri_matmul_bare **out)
 {
@@ -580,7 +586,7 @@ tri_status tri_matmul_bare_create(tri_kernels *kernels, const tri_matmul_args *a
     team_set(kernels->threads);
     TRI_TRY(entry_create(kernels->matmul, &key, &bare->entry));
     TRI_TRY(scratch_reserve(&bare->scratch, bare->entry));
-    TRI_TRY(entry_point(bare->entry, 0, args, scratch_begin(&bare->scratch)));
+    TRI_TRY(tri_matmul_bare_point(bare, args));
     bare->stream = kernels->matmul->streams[0];
     *out = TRI_MOVE(bare);
     return TRI_OK;
