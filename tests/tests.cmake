@@ -101,6 +101,25 @@ if(TRI_FUZZ)
     endforeach()
 endif()
 
+# Whole jobs, as a user runs them. Under ASan without the leak check: a job that is refused or ended
+# does not take its objects down, its process goes.
+function(tri_add_job_tests script)
+    foreach(case IN LISTS ARGN)
+        set(test ${script}.${case})
+        add_test(NAME ${test} COMMAND ${Python3_EXECUTABLE} ${PROJECT_SOURCE_DIR}/tests/equiv/${script}.py
+            --program $<TARGET_FILE:trireme> ${case})
+        math(EXPR timeout "300*${TRI_TIMEOUT_FACTOR}")
+        set_tests_properties(${test} PROPERTIES PROCESSORS 2 TIMEOUT ${timeout} LABELS job
+            ENVIRONMENT "${TRI_TEST_ENVIRONMENT};ASAN_OPTIONS=detect_leaks=0")
+    endforeach()
+endfunction()
+if(TARGET trireme AND NOT TRI_SANITIZE STREQUAL "thread")
+    find_package(Python3 REQUIRED COMPONENTS Interpreter)
+    tri_add_job_tests(equivalence meshes families repeats resumes precisions)
+    tri_add_job_tests(wrong_input keys commands data folders models)
+    tri_add_job_tests(signals usr1 rank_signals term killed)
+endif()
+
 # The rules of the tree; on plain builds only: sanitizers add globals of their own.
 if(NOT TRI_SANITIZE)
     find_package(Python3 REQUIRED COMPONENTS Interpreter)

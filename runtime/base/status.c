@@ -45,7 +45,10 @@ tri_status tri_err_system(const char *file, int line, const char *function, cons
 
 tri_status tri_err_trace(tri_status code, const char *file, int line, const char *function)
 {
-    if (err_here.n_frames < TRI_ERR_FRAMES)
+    /* raised and passed on in one function: one frame */
+    const tri_err_frame *last = err_here.n_frames ? &err_here.frames[err_here.n_frames - 1] : NULL;
+    bool is_same = last && last->line == line && strcmp(last->function, function) == 0;
+    if (!is_same && err_here.n_frames < TRI_ERR_FRAMES)
         err_here.frames[err_here.n_frames++] = (tri_err_frame){file, function, line};
     return code;
 }
