@@ -71,7 +71,7 @@ function(tri_add_tests source)
             if(r GREATER 1 AND TRI_SANITIZE STREQUAL "thread")
                 continue()
             endif()
-            add_test(NAME ${test} COMMAND ${run})
+            add_test(NAME ${test} COMMAND ${run} WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
             set_tests_properties(${test} PROPERTIES PROCESSORS ${processors} TIMEOUT ${timeout}
                 LABELS "n${r};${labels}" ENVIRONMENT "${TRI_TEST_ENVIRONMENT}")
             foreach(need IN LISTS needs)

@@ -68,7 +68,8 @@ def walk(suffixes):
     for folder, folders, files in os.walk(ROOT):
         relative = pathlib.Path(folder).relative_to(ROOT)
         folders[:] = sorted(f for f in folders if not f.startswith("build") and f not in
-                            (".git", ".venv", "runs", "__pycache__"))
+                            (".git", ".venv", "runs", "__pycache__") and
+                            (relative.parts[:1] != ("examples",) or f != "data"))
         found += [relative / f for f in sorted(files) if f.endswith(suffixes)]
     return found
 
