@@ -233,12 +233,12 @@ static tri_status layer_run(tri_bench_heads *h, int64_t layer, bool backward)
     return TRI_OK;
 }
 
-tri_status tri_bench_heads_products(tri_bench_heads *h, double *seconds)
+tri_status tri_bench_heads_products(tri_bench_heads *h, tri_bench_heads_pass pass, double *seconds)
 {
     double start_s = tri_clock_s();
-    for (int64_t l = 0; l < h->args.layers; l++)
+    for (int64_t l = 0; pass & TRI_BENCH_HEADS_FORWARD && l < h->args.layers; l++)
         TRI_TRY(layer_run(h, l, false));
-    for (int64_t l = h->args.layers - 1; l >= 0; l--)
+    for (int64_t l = h->args.layers - 1; pass & TRI_BENCH_HEADS_BACKWARD && l >= 0; l--)
         TRI_TRY(layer_run(h, l, true));
     *seconds = tri_clock_s() - start_s;
     return TRI_OK;
@@ -276,14 +276,14 @@ static tri_attention_args kernel_args(const tri_bench_heads *h, const heads_laye
                                 .workspace = h->workspace};
 }
 
-tri_status tri_bench_heads_kernels(tri_bench_heads *h, double *seconds)
+tri_status tri_bench_heads_kernels(tri_bench_heads *h, tri_bench_heads_pass pass, double *seconds)
 {
     double start_s = tri_clock_s();
-    for (int64_t l = 0; l < h->args.layers; l++) {
+    for (int64_t l = 0; pass & TRI_BENCH_HEADS_FORWARD && l < h->args.layers; l++) {
         tri_attention_args args = kernel_args(h, &h->layers[l]);
         TRI_TRY(tri_attention_forward(h->args.kernels, &args));
     }
-    for (int64_t l = h->args.layers - 1; l >= 0; l--) {
+    for (int64_t l = h->args.layers - 1; pass & TRI_BENCH_HEADS_BACKWARD && l >= 0; l--) {
         tri_attention_args args = kernel_args(h, &h->layers[l]);
         TRI_TRY(tri_attention_backward(h->args.kernels, &args));
     }
@@ -353,7 +353,7 @@ static tri_status time_way(tri_bench_heads *h, heads_way way, double *best_s)
     *best_s = INFINITY;
     for (int round = 0; round <= WAY_ROUNDS; round++) {
         double seconds = 0;
-        TRI_TRY(tri_bench_heads_products(h, &seconds));
+        TRI_TRY(tri_bench_heads_products(h, TRI_BENCH_HEADS_BOTH, &seconds));
         if (round > 0 && seconds < *best_s) *best_s = seconds;
     }
     return TRI_OK;

@@ -24,11 +24,20 @@ TRI_MUST_USE tri_status tri_bench_heads_create(const tri_bench_heads_args *args,
                                                tri_bench_heads **out);
 void tri_bench_heads_destroy(tri_bench_heads **heads);
 
-/* *seconds of the products of one forward and backward pass, all layers. Not collective. */
-TRI_MUST_USE tri_status tri_bench_heads_products(tri_bench_heads *heads, double *seconds);
+/* Which part of a pass, all layers. */
+typedef enum tri_bench_heads_pass {
+    TRI_BENCH_HEADS_FORWARD = 1,
+    TRI_BENCH_HEADS_BACKWARD = 2,
+    TRI_BENCH_HEADS_BOTH = 3
+} tri_bench_heads_pass;
+
+/* *seconds of the products of a pass. Not collective. */
+TRI_MUST_USE tri_status tri_bench_heads_products(tri_bench_heads *heads, tri_bench_heads_pass pass,
+                                                 double *seconds);
 
 /* *seconds of the attention kernels in the same pass. Not collective. */
-TRI_MUST_USE tri_status tri_bench_heads_kernels(tri_bench_heads *heads, double *seconds);
+TRI_MUST_USE tri_status tri_bench_heads_kernels(tri_bench_heads *heads, tri_bench_heads_pass pass,
+                                                double *seconds);
 
 /* "blocks of 128 queries, bf16 scores". Not collective. */
 const char *tri_bench_heads_way(const tri_bench_heads *heads);

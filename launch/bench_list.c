@@ -2,6 +2,7 @@
 /* The benchmarks of this build, one row each. */
 #include "launch/bench.h"
 
+#include "launch/bench_attention.h"
 #include "launch/bench_collective.h"
 #include "launch/bench_gemm.h"
 #include "launch/bench_optimizer.h"
@@ -11,6 +12,7 @@
 const tri_bench *tri_bench_list(void)
 {
     static const tri_bench list[] = {
+        {"attention",  "attention against the products in it",                  tri_bench_attention},
         {"collective", "sums and gathers against memory and MPI (mpirun -n 2)",
          tri_bench_collective                                                                      },
         {"gemm",       "matrix products against oneDNN alone",                  tri_bench_gemm     },

@@ -119,8 +119,8 @@ static tri_status measure_limit(step_bench *b, int64_t round)
     double kernels_s = 0;
     TRI_TRY(tri_barrier(b->job->world));
     TRI_TRY(tri_bench_products_replay(b->products, &b->part[PART_PRODUCTS][round]));
-    TRI_TRY(tri_bench_heads_products(b->heads, &heads_s));
-    TRI_TRY(tri_bench_heads_kernels(b->heads, &kernels_s));
+    TRI_TRY(tri_bench_heads_products(b->heads, TRI_BENCH_HEADS_BOTH, &heads_s));
+    TRI_TRY(tri_bench_heads_kernels(b->heads, TRI_BENCH_HEADS_BOTH, &kernels_s));
     b->part[PART_HEADS][round] = passes * heads_s;
     b->part[PART_ATTENTION][round] = passes * kernels_s;
     b->limit[round] =
