@@ -31,17 +31,25 @@ tri_status tri_disk_path(char out[TRI_DISK_PATH_BYTES], const char *folder, cons
     return TRI_OK;
 }
 
-tri_status tri_disk_open(const char *path, bool writing, tri_disk_fd *fd, int64_t *bytes)
+static tri_status disk_size(int fd, const char *path, int64_t *bytes)
 {
-    TRI_AUTO(tri_disk_fd) opened = open(path, (writing ? O_RDWR : O_RDONLY) | O_CLOEXEC);
-    TRI_TRY(TRI_SYS(opened, "opening %s", path));
     struct stat about;
-    TRI_TRY(TRI_SYS(fstat(opened, &about), "reading the size of %s", path));
+    TRI_TRY(TRI_SYS(fstat(fd, &about), "reading the size of %s", path));
     TRI_CHECK(S_ISREG(about.st_mode), TRI_EIO, "opening %s: not a regular file", path);
     if (bytes) *bytes = about.st_size;
-    *fd = opened;
-    opened = -1;
     return TRI_OK;
+}
+
+tri_status tri_disk_open(const char *path, bool writing, tri_disk_fd *fd, int64_t *bytes)
+{
+    int opened = open(path, (writing ? O_RDWR : O_RDONLY) | O_CLOEXEC);
+    TRI_TRY(TRI_SYS(opened, "opening %s", path));
+    tri_status rc = disk_size(opened, path, bytes);
+    if (rc == TRI_OK)
+        *fd = opened;
+    else
+        close(opened);
+    return rc;
 }
 
 tri_status tri_disk_write(int fd, const char *path, const void *data, int64_t n_bytes,

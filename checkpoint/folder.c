@@ -114,7 +114,7 @@ tri_status tri_folder_list(const char *dir, tri_folder *out)
     *out = (tri_folder){.n = 0};
     TRI_AUTO(folder_stream) stream = opendir(dir);
     if (!stream && errno == ENOENT) return TRI_OK;
-    TRI_TRY(TRI_SYS(stream ? 0 : -1, "listing the checkpoints in %s", dir));
+    if (!stream) return TRI_SYS(-1, "listing the checkpoints in %s", dir);
     TRI_AUTO(tri_folder) folder = {0};
     int64_t capacity = 0;
     struct dirent *entry = NULL;
@@ -143,7 +143,7 @@ tri_status tri_folder_remove(const char *dir, const char *name, const tri_ckpt_h
     TRI_TRY(tri_disk_sync_folder(path));
     if (hook && hook->at) hook->at(hook->arg, TRI_CKPT_AT_PRUNING);
     TRI_AUTO(folder_stream) stream = opendir(path);
-    TRI_TRY(TRI_SYS(stream ? 0 : -1, "listing %s", path));
+    if (!stream) return TRI_SYS(-1, "listing %s", path);
     struct dirent *entry = NULL;
     while ((entry = readdir(stream)))
         if (file_is_ours(entry->d_name)) TRI_TRY(folder_unlink(path, entry->d_name));

@@ -187,7 +187,7 @@ tri_status tri_manifest_broadcast(tri_comm *comm, tri_manifest **manifest)
     tri_manifest_head head = {0};
     if (*manifest) head = (*manifest)->head;
     TRI_TRY(manifest_share(comm, &head, 1, sizeof head));
-    if (tri_comm_rank(comm) != 0) TRI_TRY(tri_manifest_create(&head, manifest));
+    if (!*manifest) TRI_TRY(tri_manifest_create(&head, manifest));
     tri_manifest *m = *manifest;
     TRI_TRY(manifest_share(comm, m->rows, head.n_rows, sizeof *m->rows));
     TRI_TRY(manifest_share(comm, m->boxes, head.n_boxes, sizeof *m->boxes));

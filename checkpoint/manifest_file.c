@@ -6,8 +6,10 @@
 #include "runtime/base/crc.h"
 #include "runtime/h5.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { MANIFEST_HEADER_BYTES = 512, MANIFEST_MAX_COUNT = 1 << 30 };
@@ -213,14 +215,30 @@ tri_status tri_manifest_write(const tri_manifest *manifest, const char *path)
     return manifest_seal(manifest, file);
 }
 
+/* The number on the line that begins with `key`. */
+static tri_status manifest_number_of(const char *file, const char *text, const char *key, int base,
+                                     int64_t *out)
+{
+    const char *line = strstr(text, key);
+    char *end = NULL;
+    errno = 0;
+    long long value = line ? strtoll(line + strlen(key), &end, base) : -1;
+    TRI_CHECK(line && end != line + strlen(key) && *end == '\n' && errno == 0 && value >= 0,
+              TRI_EFORMAT, "the header of %s has no number '%.12s'", file, key + (*key == '\n'));
+    *out = value;
+    return TRI_OK;
+}
+
 static tri_status manifest_parse_header(const char *file, const char *text,
                                         tri_manifest_header *out)
 {
-    int format = 0;
-    TRI_CHECK(sscanf(text, "trireme manifest %d\n", &format) == 1, TRI_EFORMAT,
+    static const char magic[] = "trireme manifest ";
+    int64_t format = 0;
+    TRI_CHECK(strncmp(text, magic, strlen(magic)) == 0, TRI_EFORMAT,
               "%s does not begin as a manifest does", file);
+    TRI_TRY(manifest_number_of(file, text, magic, 10, &format));
     TRI_CHECK(format <= TRI_MANIFEST_FORMAT, TRI_EUNSUP,
-              "%s is of format %d; this build reads formats up to %d", file, format,
+              "%s is of format %lld; this build reads formats up to %d", file, (long long)format,
               TRI_MANIFEST_FORMAT);
     const char *seal = strstr(text, "\nheader ");
     TRI_CHECK(seal, TRI_EFORMAT, "the header of %s is damaged", file);
@@ -230,12 +248,18 @@ static tri_status manifest_parse_header(const char *file, const char *text,
     manifest_seal_header(want, n_sealed);
     TRI_CHECK(memcmp(want, text, sizeof want) == 0, TRI_EFORMAT, "the header of %s is damaged",
               file);
+
     tri_manifest_header header = {.bytes = 0};
-    int n = sscanf(text,
-                   "trireme manifest %*d\nuuid %39s\nsequence %" SCNd64 "\nstep %" SCNd64
-                   "\nbytes %" SCNd64 "\ncrc32c %8" SCNx32,
-                   header.uuid, &header.sequence, &header.step, &header.bytes, &header.crc);
-    TRI_CHECK(n == 5, TRI_EFORMAT, "the header of %s has %d of 5 values", file, n);
+    int64_t crc = 0;
+    const char *uuid = strstr(text, "\nuuid ");
+    TRI_CHECK(uuid, TRI_EFORMAT, "the header of %s has no uuid", file);
+    uuid += strlen("\nuuid ");
+    snprintf(header.uuid, sizeof header.uuid, "%.*s", (int)strcspn(uuid, "\n"), uuid);
+    TRI_TRY(manifest_number_of(file, text, "\nsequence ", 10, &header.sequence));
+    TRI_TRY(manifest_number_of(file, text, "\nstep ", 10, &header.step));
+    TRI_TRY(manifest_number_of(file, text, "\nbytes ", 10, &header.bytes));
+    TRI_TRY(manifest_number_of(file, text, "\ncrc32c ", 16, &crc));
+    header.crc = (uint32_t)crc;
     *out = header;
     return TRI_OK;
 }

@@ -38,7 +38,7 @@ struct tri_h5_dataset {
 
 typedef hid_t h5_id;
 
-static void h5_id_destroy(h5_id *id)
+static void h5_id_destroy(const h5_id *id)
 {
     if (*id >= 0) H5Idec_ref(*id);
 }
