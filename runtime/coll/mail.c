@@ -25,6 +25,7 @@ static void mail_post(tri_shared *shared, const tri_coll_work *work, uint64_t by
     letter->total_bytes = tri_span_bytes(work->in);
     letter->bytes = bytes;
     letter->place = place;
+    tri_coll_fence();
     atomic_store_explicit(&letter->address, mail_address(shared->sent, work->peer),
                           memory_order_release);
     shared->sent++;
@@ -56,7 +57,8 @@ tri_status tri_shared_send(tri_shared *shared, tri_coll_work *work, bool *done)
         }
         int64_t n = tri_min64(bytes - work->position, TRI_SHARED_MAIL_BYTES);
         tri_coll_copy(tri_shared_mail_of(shared, shared->rank, shared->sent),
-                      (const char *)work->in.data + work->position, (size_t)n, false);
+                      (const char *)work->in.data + work->position, (size_t)n,
+                      n >= TRI_SHARED_DEPOSIT_BYTES);
         mail_post(shared, work, (uint64_t)n, place);
         work->position += n;
     }

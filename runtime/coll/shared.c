@@ -153,14 +153,14 @@ static void deposit(const tri_shared *shared, const tri_coll_work *work, const s
         divide(shared, shared->rank, n, &own, &count);
         size_t head = (size_t)own * s->element, tail = (size_t)(own + count) * s->element;
         in += (size_t)begin * s->element;
-        tri_coll_copy(to, in, head, false);
-        tri_coll_copy(to + tail, in + tail, bytes - tail, false);
+        tri_coll_copy(to, in, head, true);
+        tri_coll_copy(to + tail, in + tail, bytes - tail, true);
         return;
     }
     for (int r = 0; r < (s->blocked ? shared->size : 1); r++) {
         if (s->blocked && r == shared->rank) continue;
         tri_coll_copy(to + (size_t)r * bytes, in + (size_t)(r * s->block + begin) * s->element,
-                      bytes, false);
+                      bytes, bytes >= TRI_SHARED_DEPOSIT_BYTES);
     }
 }
 
@@ -276,9 +276,9 @@ static void sum_piece(tri_shared *shared, tri_coll_work *work, const shape *s, i
     int64_t begin = 0, count = 0;
     divide(shared, shared->rank, n, &begin, &count);
     point_sources(shared, work, s, work->position + begin, work->position, 0);
-    void *outs[2] = {(char *)work->out.data + (size_t)(work->position + begin) * s->element,
-                     bounce_of(shared, shared->rank, 1)};
-    tri_coll_reduce(work->in.dtype, work->op, shared->size, shared->source, 2, outs, count, false);
+    void *outs[1] = {(char *)work->out.data + (size_t)(work->position + begin) * s->element};
+    tri_coll_reduce(work->in.dtype, work->op, shared->size, shared->source, 1, outs, count, false);
+    tri_coll_copy(bounce_of(shared, shared->rank, 1), outs[0], (size_t)count * s->element, true);
 }
 
 /* Take the other ranks' parts of the sum. */
