@@ -135,9 +135,14 @@ static int64_t piece_elements(const tri_shared *shared, const shape *s)
     return half > PIECE_ELEMENTS ? half / PIECE_ELEMENTS * PIECE_ELEMENTS : half;
 }
 
+/* Results that are large, and lie where nothing was read before. */
 static bool is_past_cache(const tri_coll_work *work)
 {
-    return work->in.data != work->out.data && tri_span_bytes(work->out) >= PAST_CACHE_BYTES;
+    const char *in = work->in.data, *out = work->out.data;
+    bool in_place = work->kind == TRI_COLL_ALLREDUCE;
+    if (work->kind == TRI_COLL_REDUCE_SCATTER)
+        in_place = out >= in && out < in + tri_span_bytes(work->in);
+    return !in_place && tri_span_bytes(work->out) >= PAST_CACHE_BYTES;
 }
 
 /* Offer elements [begin, begin + n) of each block to the peers, at `to`. */
