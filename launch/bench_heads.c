@@ -163,7 +163,7 @@ static tri_status multiply_rows(const tri_bench_heads *h, heads_thread *t, const
 
 /* sum += weights^T rows: of dout into dv, or of q into dk. */
 static tri_status multiply_keys(const tri_bench_heads *h, heads_thread *t, const void *rows,
-                                int64_t stride, float *sum, int64_t m, int64_t n)
+                                int64_t stride, void *sum, int64_t m, int64_t n)
 {
     tri_matmul_args args = {.m = n,
                             .n = h->args.head_size,

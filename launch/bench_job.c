@@ -109,6 +109,7 @@ tri_status tri_bench_job_spec(const tri_bench_job_options *options, int n_ranks,
 {
     char text[SPEC_BYTES];
     char kv_heads[48] = "";
+    int64_t sequences = options->batch * options->accumulation * n_ranks;
     if (options->kv_heads > 0)
         snprintf(kv_heads, sizeof kv_heads, ", kv_heads: %lld", (long long)options->kv_heads);
     int n = snprintf(text, sizeof text,
@@ -124,8 +125,7 @@ tri_status tri_bench_job_spec(const tri_bench_job_options *options, int n_ranks,
                      options->precision, options->family, (long long)options->layers,
                      (long long)options->hidden, (long long)options->heads,
                      (long long)options->sequence, (long long)options->vocab, kv_heads, fd,
-                     (long long)(options->batch * options->accumulation * n_ranks),
-                     (long long)options->batch, (long long)options->zero);
+                     (long long)sequences, (long long)options->batch, (long long)options->zero);
     tri_spec spec;
     TRI_TRY(tri_spec_parse(text, (size_t)n, "bench options", &spec));
     TRI_TRY(tri_spec_check(&spec, n_ranks));

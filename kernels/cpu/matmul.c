@@ -409,7 +409,7 @@ static tri_status scratch_reserve(matmul_scratch *scratch, const matmul_entry *e
 {
     size_t bytes = e->scratch_bytes;
     bytes += (size_t)tri_round_up((int64_t)e->pack.packed_bytes, SCRATCH_ALIGN);
-    if (bytes <= scratch->bytes) return TRI_OK;
+    if (scratch->memory && bytes <= scratch->bytes) return TRI_OK;
     void *memory = NULL;
     TRI_TRY(tri_alloc(&memory, (int64_t)(bytes + SCRATCH_ALIGN), 1));
     TRI_FREE(scratch->memory);
