@@ -79,9 +79,10 @@ typedef struct tri_ckpt_save_args {
 TRI_MUST_USE tri_status tri_ckpt_save(const tri_ckpt_save_args *args);
 
 /* The newest committed checkpoint of `dir` whose manifest verifies and whose files are there in their
- * sizes. Damaged ones are named in the log and passed over. A dir that is not there holds none.
+ * sizes. Damaged ones are named in the log and passed over; a dir where all are damaged is an error, for a job
+ * must not begin anew by itself. A dir that is not there holds none.
  *
- * Collective: world. Writes: *found, and if it is true *out (fini it). Errors: TRI_EIO.
+ * Collective: world. Writes: *found, and if it is true *out (fini it). Errors: TRI_EIO, TRI_EFORMAT.
  */
 TRI_MUST_USE tri_status tri_ckpt_find_newest(const char *dir, tri_comm *world, bool *found,
                                              tri_ckpt_info *out);

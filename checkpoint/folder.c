@@ -194,10 +194,13 @@ tri_status tri_folder_find(const char *dir, int64_t below, char path[TRI_CKPT_PA
 {
     TRI_AUTO(tri_folder) folder = {0};
     TRI_TRY(tri_folder_list(dir, &folder));
-    for (int64_t i = 0; i < folder.n; i++)
-        if (folder.entries[i].state == TRI_FOLDER_DAMAGED)
-            tri_log(TRI_LOG_WARN, "checkpoint %s is passed over: %s", folder.entries[i].name,
-                    folder.entries[i].error.text);
+    int64_t n_damaged = 0;
+    for (int64_t i = 0; i < folder.n; i++) {
+        if (folder.entries[i].state != TRI_FOLDER_DAMAGED) continue;
+        n_damaged++;
+        tri_log(TRI_LOG_WARN, "checkpoint %s is passed over: %s", folder.entries[i].name,
+                folder.entries[i].error.text);
+    }
     for (int64_t i = 0; i < folder.n && folder.entries[i].state == TRI_FOLDER_COMMITTED; i++) {
         const tri_folder_entry *entry = &folder.entries[i];
         if (below >= 0 && entry->header.sequence >= below) continue;
@@ -206,6 +209,12 @@ tri_status tri_folder_find(const char *dir, int64_t below, char path[TRI_CKPT_PA
         tri_log(TRI_LOG_WARN, "checkpoint %s is passed over: %s", entry->name,
                 tri_err_last()->text);
         tri_err_clear();
+        n_damaged++;
     }
+    TRI_CHECK(
+        below >= 0 || n_damaged == 0, TRI_EFORMAT,
+        "none of the %lld checkpoint(s) in %s can be used, see the warnings: bring a sound one "
+        "back, or start afresh in another run folder",
+        (long long)n_damaged, dir);
     return TRI_OK;
 }

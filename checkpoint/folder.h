@@ -48,7 +48,8 @@ void tri_folder_prune(const char *dir, int keep, const tri_ckpt_hook *hook);
 /* The newest usable checkpoint with a sequence number below `below` (-1: any): manifest verified, files
  * there in their sizes. Not collective. Damaged ones are named in the log.
  *
- * Writes: *path and *out (NULL: there is none). Errors: TRI_EIO. */
+ * Writes: *path and *out (NULL: there is none). Errors: TRI_EIO; TRI_EFORMAT with `below` -1: there are
+ * some, and all are damaged. */
 TRI_MUST_USE tri_status tri_folder_find(const char *dir, int64_t below,
                                         char path[TRI_CKPT_PATH_BYTES], tri_manifest **out);
 

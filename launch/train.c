@@ -159,6 +159,7 @@ static tri_status start_or_resume(train_run *run)
     tri_comm *world = run->session->world;
     tri_ckpt_info info = {0};
     TRI_TRY(tri_ckpt_find_newest(run->dir.checkpoints, world, &found, &info));
+    bool seen = found;
     while (found) {
         TRI_TRY(load_or_damaged(run, info.path, &damaged));
         if (!damaged) break;
@@ -166,6 +167,11 @@ static tri_status start_or_resume(train_run *run)
         tri_ckpt_info_fini(&info);
         TRI_TRY(tri_ckpt_find_older(run->dir.checkpoints, sequence, world, &found, &info));
     }
+    TRI_CHECK(
+        found || !seen, TRI_EFORMAT,
+        "every checkpoint in %s is damaged, see the warnings: bring a sound one back, or start "
+        "afresh in another run folder",
+        run->dir.checkpoints);
     if (!found) TRI_TRY(tri_job_initialise(run->job));
     if (found && is_root(run))
         tri_log(TRI_LOG_INFO, "resumed after step %lld from %s", (long long)run->job->counters.step,

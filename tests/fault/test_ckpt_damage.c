@@ -191,6 +191,36 @@ TRI_TEST(an_older_one_can_be_asked_for)
     return TRI_OK;
 }
 
-TRI_TEST_MAIN(TRI_TEST_ROW(a_flipped_bit_anywhere_is_found), TRI_TEST_ROW(load_names_file_and_row),
+static tri_status refuse_newest(const fixture_job *job, const fixture *f, tri_comm *world)
+{
+    (void)f;
+    bool found = false;
+    tri_ckpt_info info = {0};
+    tri_status rc = tri_ckpt_find_newest(job->dir, world, &found, &info);
+    EXPECT(rc == (tri_comm_rank(world) == 0 ? TRI_EFORMAT : TRI_EPEER), "found %d, status %s",
+           found, tri_status_name(rc));
+    EXPECT(strstr(tri_err_last()->text, "none of the 1 checkpoint(s)"), "message '%s'",
+           tri_err_last()->text);
+    tri_err_clear();
+    return TRI_OK;
+}
+
+TRI_TEST(a_job_does_not_begin_anew_by_itself)
+{
+    char dir[64];
+    char path[TRI_CKPT_PATH_BYTES + 64];
+    TRI_TRY(fixture_folder(dir));
+    fixture_job job = {.layout = two, .dir = dir, .step = 1, .body = fixture_body_save};
+    TRI_TRY(fixture_run(job));
+    TRI_TRY(newest_file(dir, "manifest.h5", path));
+    EXPECT(truncate(path, 300) == 0, "%s", path);
+    job.body = refuse_newest;
+    TRI_TRY(fixture_run(job));
+    fixture_remove(dir, 1);
+    return TRI_OK;
+}
+
+TRI_TEST_MAIN(TRI_TEST_ROW(a_job_does_not_begin_anew_by_itself),
+              TRI_TEST_ROW(a_flipped_bit_anywhere_is_found), TRI_TEST_ROW(load_names_file_and_row),
               TRI_TEST_ROW(the_newest_whole_one_is_found),
               TRI_TEST_ROW(an_older_one_can_be_asked_for))
