@@ -68,7 +68,7 @@ static tri_status product_any(tri_kernels *kernels, const tri_matmul_args *args)
     else if (is_widened(kernels, args))
         TRI_TRY(tri_matmul_widened(kernels, args));
     else
-        TRI_TRY(tri_matmul_execute(kernels, args));
+        TRI_TRY(tri_matmul_in_parts(kernels, args, tri_matmul_execute));
     return TRI_OK;
 }
 
@@ -92,6 +92,6 @@ tri_status tri_matmul_prepare(tri_kernels *kernels, const tri_matmul_args *args)
 {
     TRI_TRY(args_check(args));
     if (is_empty(args) || is_widened(kernels, args)) return TRI_OK;
-    TRI_TRY(tri_matmul_make(kernels, args));
+    TRI_TRY(tri_matmul_in_parts(kernels, args, tri_matmul_make));
     return TRI_OK;
 }

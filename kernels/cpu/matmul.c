@@ -8,9 +8,7 @@
  * so that the same call gives the same bits; those of blocks (tri_block_matmul) with one thread, and
  * with arguments for each thread of the team.
  *
- * Tall products whose b is stored row by row pack b first, once for the team: oneDNN's own way is to
- * repack pieces of it again and again. Measured on Zen 4: 3 to 15 % faster from 1024 rows on (2048
- * where a is transposed); not with b transposed, where packing costs as much as it gives.
+ * Where it pays (tri_matmul_packs), b is packed into oneDNN's own layout first, once for the team.
  */
 #include "kernels/matmul_bare.h"
 
@@ -25,7 +23,6 @@
 #include <string.h>
 
 enum { SLOTS_AT_FIRST = 64, SCRATCH_ALIGN = 64 };
-enum { PACK_ROWS = 1024, PACK_ROWS_TRANSPOSED = 2048, PACK_BYTES = 16 << 20 };
 enum {
     FLAG_BF16_IN = 1,
     FLAG_BF16_OUT = 2,
@@ -34,8 +31,7 @@ enum {
     FLAG_SUM = 16,
     FLAG_BIAS = 32,
     FLAG_BLOCK = 64,  /* runs on one thread inside a parallel region */
-    FLAG_PLAIN = 128, /* never packs, whatever the shape */
-    FLAG_PACKED = 256 /* always */
+    FLAG_PACKED = 128 /* b is packed first */
 };
 
 /* All that a primitive depends on; compared as bytes, hence no padding. */
@@ -215,17 +211,6 @@ static void matmul_entry_destroy(matmul_entry **entry)
     TRI_FREE(*entry);
 }
 
-static bool key_packs(const matmul_key *key)
-{
-    bool half = (key->flags & FLAG_BF16_IN) != 0;
-    bool a_transposed = (key->flags & FLAG_A_T) != 0;
-    if (key->flags & FLAG_PACKED) return true;
-    if (key->flags & (FLAG_PLAIN | FLAG_B_T | FLAG_BLOCK)) return false;
-    if (a_transposed && !half) return false;
-    return key->m >= (a_transposed ? PACK_ROWS_TRANSPOSED : PACK_ROWS) &&
-           key->k <= PACK_BYTES / (half ? 2 : 4) / key->n;
-}
-
 /* Row-major [rows, width], or its transpose, as oneDNN is told. */
 static tri_status matrix_describe(dnnl_memory_desc_t *out, int64_t rows, int64_t width, bool half,
                                   int64_t row_stride, bool transposed)
@@ -245,7 +230,7 @@ static tri_status recipe_describe(matmul_recipe *r, const matmul_key *key, dnnl_
     TRI_TRY(matrix_describe(&r->b, key->k, key->n, half, key->ldb, key->flags & FLAG_B_T));
     TRI_TRY(matrix_describe(&r->c, key->m, key->n, half_out, key->ldc, false));
     if (has_bias) TRI_TRY(matrix_describe(&r->bias, 1, key->n, half, key->n, false));
-    if (key_packs(key)) {
+    if (key->flags & FLAG_PACKED) {
         const dnnl_dims_t dims = {key->k, key->n};
         TRI_TRY(TRI_DNNL(desc_make_any(&r->any, dims, half ? dnnl_bf16 : dnnl_f32)));
     }
@@ -256,7 +241,7 @@ static tri_status recipe_describe(matmul_recipe *r, const matmul_key *key, dnnl_
         TRI_TRY(TRI_DNNL(sum_append(r->ops)));
         TRI_TRY(TRI_DNNL(dnnl_primitive_attr_set_post_ops(r->attr, r->ops)));
     }
-    desc_view view[4] = {desc_look(&r->a), desc_look(key_packs(key) ? &r->any : &r->b),
+    desc_view view[4] = {desc_look(&r->a), desc_look(key->flags & FLAG_PACKED ? &r->any : &r->b),
                          desc_look(&r->c), has_bias ? desc_look(&r->bias) : NULL};
     TRI_TRY(TRI_DNNL(product_describe(&r->product, engine, view, r->attr)));
     return TRI_OK;
@@ -330,7 +315,7 @@ static tri_status entry_create(const tri_matmul_cache *cache, const matmul_key *
     TRI_TRY(TRI_DNNL(dnnl_primitive_create(&e->primitive, r.product)));
     for (int i = 0; i < e->n_bindings; i++)
         TRI_TRY(binding_fill(e, &e->bindings[i], &r, cache->engine));
-    if (key_packs(key)) TRI_TRY(pack_fill(e, &r, cache->engine));
+    if (key->flags & FLAG_PACKED) TRI_TRY(pack_fill(e, &r, cache->engine));
     *out = TRI_MOVE(e);
     return TRI_OK;
 }
@@ -513,6 +498,7 @@ static tri_status entry_execute(const tri_matmul_cache *cache, const matmul_entr
 tri_status tri_matmul_execute(tri_kernels *kernels, const tri_matmul_args *args)
 {
     matmul_key key = key_make(args);
+    if (tri_matmul_packs(args)) key.flags |= FLAG_PACKED;
     matmul_entry *e = NULL;
     TRI_TRY(cache_ensure(kernels, &key, &e));
     TRI_TRY(entry_execute(kernels->matmul, e, 0, args));
@@ -522,6 +508,7 @@ tri_status tri_matmul_execute(tri_kernels *kernels, const tri_matmul_args *args)
 tri_status tri_matmul_make(tri_kernels *kernels, const tri_matmul_args *args)
 {
     matmul_key key = key_make(args);
+    if (tri_matmul_packs(args)) key.flags |= FLAG_PACKED;
     matmul_entry *entry = NULL;
     TRI_TRY(cache_ensure(kernels, &key, &entry));
     return TRI_OK;
@@ -582,7 +569,7 @@ tri_status tri_matmul_bare_create(tri_kernels *kernels, const tri_matmul_args *a
     TRI_AUTO(tri_matmul_bare) *bare = NULL;
     TRI_TRY(TRI_NEW(&bare));
     matmul_key key = key_make(args);
-    key.flags |= way == TRI_MATMUL_PLAIN ? FLAG_PLAIN : FLAG_PACKED;
+    if (way == TRI_MATMUL_PACKED) key.flags |= FLAG_PACKED;
     team_set(kernels->threads);
     TRI_TRY(entry_create(kernels->matmul, &key, &bare->entry));
     TRI_TRY(scratch_reserve(&bare->scratch, bare->entry));

@@ -14,6 +14,16 @@ static inline bool tri_matmul_widens(const tri_kernels *kernels)
     return kernels->isa < TRI_ISA_AVX512;
 }
 
+/* Is b of this product packed first, when the team makes it? Not collective. */
+bool tri_matmul_packs(const tri_matmul_args *args);
+
+typedef tri_status (*tri_matmul_part_fn)(tri_kernels *kernels, const tri_matmul_args *args);
+
+/* fn on the product, or on parts of its k where b is worth packing and too large for it at once. Not
+ * collective. Errors: those of fn. */
+TRI_MUST_USE tri_status tri_matmul_in_parts(tri_kernels *kernels, const tri_matmul_args *args,
+                                            tri_matmul_part_fn fn);
+
 /* A product of checked, non-empty matrices by the team, as oneDNN has it. Not collective. */
 TRI_MUST_USE tri_status tri_matmul_execute(tri_kernels *kernels, const tri_matmul_args *args);
 
