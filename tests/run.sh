@@ -86,7 +86,7 @@ run_fuzzers()
 }
 
 # shellcheck disable=SC2086
-stage "packages" install_packages $packages_build python3 binutils clang-14 libclang-rt-14-dev \
+stage "packages" install_packages $packages_build libcjson-dev python3 binutils clang-14 libclang-rt-14-dev \
     libomp-14-dev clang-format-14 clang-tidy-14 || exit 1
 
 quick_only=(-LE long)
@@ -94,6 +94,8 @@ quick_only=(-LE long)
 mkdir -p build
 if stage "build: gcc, release" build build/release; then
     stage "tests: release" run_ctest build/release "${quick_only[@]}" || true
+    [ $quick = yes ] || [ $all = yes ] || stage "clang-tidy" run_ctest build/release -R '^lint.tidy$' ||
+        true
 fi
 if [ $quick = no ]; then
     # One clang build serves three ends: second compiler, ASan + UBSan, fuzzers.

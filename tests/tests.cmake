@@ -5,6 +5,7 @@
 # gives a one-rank case the machine to itself, as every case with more ranks has.
 # A program that makes threads of its own (ranks as threads, streams) gets the label `threads`: those
 # with one process are what a build with TRI_SANITIZE=thread runs.
+pkg_check_modules(CJSON REQUIRED IMPORTED_TARGET libcjson) # reads what benchmarks print
 set(TRI_HAVE mpi openmp hdf5 dnnl)
 set(TRI_MPIRUN ${MPIEXEC_EXECUTABLE} -q --oversubscribe --bind-to none --mca mpi_yield_when_idle 1
     --mca btl_vader_single_copy_mechanism none)
@@ -29,7 +30,7 @@ function(tri_add_tests source)
         return()
     endif()
     add_executable(${name} ${source})
-    target_link_libraries(${name} PRIVATE trireme_core)
+    target_link_libraries(${name} PRIVATE trireme_core PkgConfig::CJSON)
     set(case 0)
     foreach(line IN LISTS lines)
         math(EXPR case "${case}+1")

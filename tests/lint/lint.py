@@ -41,7 +41,6 @@ DOORS = (
                                                  "runtime/h5/type.c", "runtime/h5/type.h")),
     (r'#\s*include\s*[<"]yaml\.h', ("launch/yaml.c",)),
     (r'#\s*include\s*[<"]isa-l', ("runtime/base/crc.c", "checkpoint/redundancy.c")),
-    (r'#\s*include\s*[<"](cjson/)?cJSON\.h', ("launch/json.c",)),
     (r'#\s*include\s*[<"]pthread\.h', ("runtime/base/thread.c", "runtime/base/thread.h")),
     # the ranks' own launcher is known by its environment before MPI is up: tri_comm_is_launched
     (r'\b(secure_)?getenv\s*\(', ("launch/env.c", "runtime/coll/mpi.c")),
