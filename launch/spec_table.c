@@ -135,7 +135,7 @@ static const tri_field spec_fields[] = {
            "Share of all steps, at the end, over which wsd decays."),
     NUMBER(INT64, train.steps, NULL, 1, 1e12, 0, "steps", "Updates of the whole run."),
     NUMBER(INT64, train.eval_every, "0", 0, 1e12, 0, "steps",
-           "Time between evaluations; 0: only at the end."),
+           "Time between evaluations (the last step has one too); 0: none."),
     NUMBER(INT64, train.eval_batches, "8", 1, 1e9, 0, "batches",
            "Global batches of one evaluation."),
     NUMBER(INT64, train.log_every, "1", 1, 1e12, 0, "steps",
