@@ -9,6 +9,7 @@
 #include "runtime/arena.h"
 #include "runtime/base/clock.h"
 #include "runtime/base/int.h"
+#include "runtime/coll/sum.h"
 
 #include <string.h>
 #if defined(__x86_64__)
@@ -17,10 +18,12 @@
 
 enum {
     LARGE_BYTES = 64 << 20,
-    ROUNDS = 15,
+    ROUNDS = 41,
     SMALL_CALLS = 200, /* in a slice */
-    WAYS = 3,
-    TILE = 1024 /* elements */
+    WAYS = 5,
+    PLAIN_WAYS = 3, /* loops of this file; the others are those of the collectives */
+    TILE = 1024,    /* elements */
+    SUMS = 64       /* streams of one sum, at most */
 };
 
 /* What one row measures. */
@@ -177,6 +180,27 @@ static void sweep_copy(uint32_t *to, const uint32_t *from, int64_t n, int way)
         tile_store(to + at, from + at, way == 2);
 }
 
+/* The loops of the collectives themselves, on this rank's memory alone: `n` elements in streams are
+ * summed into one stream, or into all of them; n_streams 1: copied from `from`. */
+static void sweep_vectors(tri_coll_kind kind, float *x, const float *from, int64_t n, int n_streams,
+                          bool past_cache)
+{
+    const void *in[SUMS];
+    void *out[SUMS];
+    int64_t stream = n / n_streams;
+    if (kind == TRI_COLL_ALLGATHER) {
+        tri_coll_copy(x, from, (size_t)n * sizeof *x, past_cache);
+    } else {
+        for (int s = 0; s < n_streams; s++) {
+            out[s] = x + s * stream;
+            in[s] = out[s];
+        }
+        int n_out = kind == TRI_COLL_ALLREDUCE ? n_streams : 1;
+        tri_coll_reduce(TRI_F32, TRI_SUM, n_streams, in, n_out, out, stream, past_cache);
+    }
+    tri_coll_fence();
+}
+
 static tri_status time_limit(const collective_bench *bench, const collective_row *row, int way,
                              double *seconds)
 {
@@ -185,13 +209,16 @@ static tri_status time_limit(const collective_bench *bench, const collective_row
     int64_t n = bench->n;
     TRI_TRY(tri_barrier(bench->world));
     double start = tri_clock_s();
-    if (row->kind == TRI_COLL_ALLREDUCE)
+    int64_t moved = row->kind == TRI_COLL_ALLGATHER ? n / size * (size - 1) : n;
+    if (way >= PLAIN_WAYS)
+        sweep_vectors(row->kind, memory, bench->other, moved, size < SUMS ? size : SUMS,
+                      way == WAYS - 1);
+    else if (row->kind == TRI_COLL_ALLREDUCE)
         sweep_update(memory, n, size, way);
     else if (row->kind == TRI_COLL_REDUCE_SCATTER)
         sweep_fold(memory, n, size, way);
     else
-        sweep_copy(memory, (const uint32_t *)(const void *)bench->other, n / size * (size - 1),
-                   way);
+        sweep_copy(memory, (const uint32_t *)(const void *)bench->other, moved, way);
     *seconds = tri_clock_s() - start;
     TRI_TRY(slowest(bench, seconds));
     return TRI_OK;
@@ -228,8 +255,9 @@ static double median_ratio(const double *over, const double *under)
 static tri_status report(const collective_bench *bench, const collective_row *row,
                          const collective_times *times)
 {
-    static const char *const ways[WAYS] = {"one pass, ordinary stores", "tiles, ordinary stores",
-                                           "tiles, stores past the caches"};
+    static const char *const ways[WAYS] = {
+        "one pass, ordinary stores", "tiles, ordinary stores", "tiles, stores past the caches",
+        "the collectives' loops on local memory", "the same, stores past the caches"};
     char detail[128], over_mpi[96];
     double own_s = median_of(times->own), mpi_s = median_of(times->mpi);
     tri_bench_line line = {.name = row->name, .value = own_s * 1e6, .unit = "us", .detail = detail};
