@@ -39,7 +39,9 @@ tri_status tri_agree(tri_comm *comm, tri_status mine)
     int64_t first = -1;
     agree_cause cause = {0};
     tri_status rc = agree_exchange(comm, &own, &first, &cause);
-    if (mine != TRI_OK) return tri_err_put(&own);
+    /* One cause, one report: where several ranks failed, only the first keeps its own failure. */
+    bool is_mine = rc != TRI_OK || first == tri_comm_rank(comm);
+    if (mine != TRI_OK && is_mine) return tri_err_put(&own);
     TRI_TRY(rc);
     TRI_CHECK(first < 0, TRI_EPEER, "rank %lld failed: %s: %.700s", (long long)first,
               tri_status_name((tri_status)cause.code), cause.text);

@@ -9,8 +9,8 @@
 
 /* All ranks return TRI_OK, or all return a failure. Collective over `comm`.
  *
- * A rank that failed returns its own error unchanged; the others return TRI_EPEER with the message
- * of the lowest failing rank. Cost: one all-reduce of one integer, more only after a failure.
+ * The lowest rank that failed returns its own error unchanged; all others, failed or not, return
+ * TRI_EPEER with its message: one cause, one report. Cost: one all-reduce of one integer, more only after a failure.
  */
 TRI_MUST_USE tri_status tri_agree(tri_comm *comm, tri_status mine);
 
