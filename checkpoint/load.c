@@ -130,7 +130,7 @@ tri_status tri_ckpt_load(const tri_ckpt_load_args *args)
     TRI_TRY(tri_agree(args->world, load_check_mine(args, m, seen)));
     TRI_TRY(
         tri_allreduce(args->world, tri_span_make(seen, m->head.n_rows, TRI_I64), TRI_MAX, NULL));
-    TRI_TRY(load_check_all(args, m, seen));
+    TRI_TRY(tri_agree(args->world, load_check_all(args, m, seen)));
     return tri_agree(args->world, load_rows(args, m));
 }
 
