@@ -15,7 +15,15 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { ROUNDS = 15, HIDDEN = 768, VOCAB = 50257, TOKENS = 2048, HEAD_ROWS = 512 };
+enum {
+    ROUNDS = 21,
+    PARTS = 8,
+    PART_BYTES = 32 << 20,
+    HIDDEN = 768,
+    VOCAB = 50257,
+    TOKENS = 2048,
+    HEAD_ROWS = 512
+};
 
 typedef struct gemm_layer {
     const char *name;
@@ -45,7 +53,8 @@ typedef struct gemm_bench {
 typedef struct gemm_slice {
     tri_kernels *kernels;
     tri_matmul_args args;
-    tri_matmul_bare *bare; /* NULL: tri_matmul */
+    tri_matmul_bare *bare[PARTS]; /* one after the other make the product; none: tri_matmul */
+    int n_parts;
     int64_t n;
 } gemm_slice;
 
@@ -120,12 +129,47 @@ static tri_matmul_args product_args(const gemm_bench *bench, const gemm_layer *l
     return args;
 }
 
+static void gemm_slice_destroy(gemm_slice *slice)
+{
+    for (int i = 0; i < slice->n_parts; i++)
+        tri_matmul_bare_destroy(&slice->bare[i]);
+}
+
+/* Make the bare products of a limit: one, or `n_parts` of equal depth that add up. */
+static tri_status slice_limit(gemm_slice *slice, tri_matmul_way way, int n_parts)
+{
+    const tri_matmul_args *whole = &slice->args;
+    size_t element_bytes = tri_dtype_bytes(whole->input_type);
+    int64_t depth = tri_round_up((whole->k + n_parts - 1) / n_parts, 64);
+    for (int64_t k = 0; k < whole->k; k += depth) {
+        tri_matmul_args part = *whole;
+        part.k = tri_min64(depth, whole->k - k);
+        part.a = (const char *)whole->a + (size_t)k * element_bytes;
+        part.b = (const char *)whole->b + (size_t)(k * whole->ldb) * element_bytes;
+        part.accumulate = whole->accumulate || k > 0;
+        TRI_TRY(tri_matmul_bare_create(slice->kernels, &part, way, &slice->bare[slice->n_parts]));
+        slice->n_parts++;
+    }
+    return TRI_OK;
+}
+
+/* Parts of k whose packed b stays small, where they can be added up and b is large; else 0. */
+static int parts_of(const tri_matmul_args *args)
+{
+    int64_t bytes = args->k * args->n * (int64_t)tri_dtype_bytes(args->input_type);
+    int64_t parts = (bytes + PART_BYTES - 1) / PART_BYTES;
+    bool adds = args->output_type == TRI_F32 && !args->a_transposed && !args->b_transposed;
+    return adds && parts > 1 && parts <= PARTS ? (int)parts : 0;
+}
+
 static tri_status slice_run(void *arg)
 {
     const gemm_slice *slice = arg;
-    if (slice->bare) return tri_matmul_bare_run(slice->bare, slice->n);
-    for (int64_t i = 0; i < slice->n; i++)
-        TRI_TRY(tri_matmul(slice->kernels, &slice->args));
+    for (int64_t i = 0; i < slice->n; i++) {
+        for (int part = 0; part < slice->n_parts; part++)
+            TRI_TRY(tri_matmul_bare_run(slice->bare[part], 1));
+        if (slice->n_parts == 0) TRI_TRY(tri_matmul(slice->kernels, &slice->args));
+    }
     return TRI_OK;
 }
 
@@ -133,23 +177,23 @@ static tri_status slice_run(void *arg)
 static tri_status measure(gemm_bench *bench, const tri_matmul_args *args, bool has_limit, int64_t n,
                           tri_bench_result *out)
 {
-    TRI_AUTO(tri_matmul_bare) *plain = NULL;
-    TRI_AUTO(tri_matmul_bare) *packed = NULL;
+    gemm_slice ours = {.kernels = bench->kernels, .args = *args, .n = n};
+    TRI_AUTO(gemm_slice) plain = ours;
+    TRI_AUTO(gemm_slice) packed = ours;
+    TRI_AUTO(gemm_slice) in_parts = ours;
+    int n_parts = parts_of(args);
     if (has_limit) {
-        TRI_TRY(tri_matmul_bare_create(bench->kernels, args, TRI_MATMUL_PLAIN, &plain));
-        TRI_TRY(tri_matmul_bare_create(bench->kernels, args, TRI_MATMUL_PACKED, &packed));
+        TRI_TRY(slice_limit(&plain, TRI_MATMUL_PLAIN, 1));
+        TRI_TRY(slice_limit(&packed, TRI_MATMUL_PACKED, 1));
+        if (n_parts) TRI_TRY(slice_limit(&in_parts, TRI_MATMUL_PACKED, n_parts));
     }
-    gemm_slice slices[] = {
-        {bench->kernels, *args, NULL,   n},
-        {bench->kernels, *args, plain,  n},
-        {bench->kernels, *args, packed, n}
-    };
     const tri_bench_runner runners[] = {
-        {slice_run, &slices[0], NULL                   },
-        {slice_run, &slices[1], "limit: b as it lies"  },
-        {slice_run, &slices[2], "limit: b packed first"}
+        {slice_run, &ours,     NULL                           },
+        {slice_run, &plain,    "limit: b as it lies"          },
+        {slice_run, &packed,   "limit: b packed first"        },
+        {slice_run, &in_parts, "limit: b packed in parts of k"}
     };
-    TRI_TRY(tri_bench_race(has_limit ? 3 : 1, runners, ROUNDS, out));
+    TRI_TRY(tri_bench_race(!has_limit ? 1 : n_parts ? 4 : 3, runners, ROUNDS, out));
     return TRI_OK;
 }
 
