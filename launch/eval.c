@@ -81,7 +81,7 @@ static tri_status open_source(const eval_options *options, tri_comm *world, eval
         TRI_CHECK(n < (int)sizeof spec->data.validation, TRI_EINVAL,
                   "--data: the path is too long");
     }
-    TRI_TRY(tri_spec_check(spec, tri_comm_size(world)));
+    TRI_TRY(tri_agree(world, tri_spec_check(spec, tri_comm_size(world))));
     return TRI_OK;
 }
 

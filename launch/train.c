@@ -50,6 +50,14 @@ static tri_status backward(tri_job *job, const tri_loader_batch *batch, double s
     return TRI_OK;
 }
 
+static tri_status diverged(int64_t step, double loss, double norm)
+{
+    TRI_FAIL(TRI_EDIVERGED,
+             "step %lld: loss %g, gradient norm %g; weights are as after step %lld; a smaller "
+             "optimizer.lr or a longer schedule.warmup may help",
+             (long long)step, loss, norm, (long long)(step - 1));
+}
+
 tri_status tri_train_step(tri_job *job, bool stop, tri_step_result *out)
 {
     double start_s = tri_clock_s();
@@ -68,10 +76,9 @@ tri_status tri_train_step(tri_job *job, bool stop, tri_step_result *out)
 
     double loss = share[SHARE_LOSS] / share[SHARE_TOKENS];
     double norm = sqrt(share[SHARE_SQUARES]);
-    TRI_CHECK(isfinite(loss) && isfinite(norm), TRI_EDIVERGED,
-              "step %lld: loss %g, gradient norm %g; weights are as after step %lld; a smaller "
-              "optimizer.lr or a longer schedule.warmup may help",
-              (long long)step, loss, norm, (long long)(step - 1));
+    /* the same on all ranks, which meet once more to give one report */
+    if (!isfinite(loss) || !isfinite(norm))
+        TRI_TRY(tri_agree(job->world, diverged(step, loss, norm)));
 
     double lr =
         job->spec.optimizer.lr * tri_lr_factor(&job->spec.schedule, step, job->spec.train.steps);
