@@ -248,8 +248,7 @@ static tri_status forward_blocks(const tri_attention_plan *plan)
     tri_attention_failure *first = &failure;
 #pragma omp parallel num_threads(plan->kernels->threads)
     {
-        tri_attention_cutter cutter = {
-            (char *)args->workspace + (size_t)omp_get_thread_num() * share, 0};
+        tri_attention_cutter cutter = {tri_attention_share(plan, share), 0};
         forward_buffers buffers = forward_cut(plan, &cutter);
 #pragma omp for schedule(dynamic, 1)
         for (int64_t task = 0; task < tasks; task++) {
@@ -264,7 +263,7 @@ static tri_status forward_blocks(const tri_attention_plan *plan)
 
 /* --- few queries */
 
-static void query_task(const tri_attention_plan *plan, float *scores, int64_t task)
+static void query_task(const tri_attention_plan *plan, size_t share, int64_t task)
 {
     const tri_attention_args *args = plan->args;
     int64_t t = task % args->n_query;
@@ -287,7 +286,7 @@ static void query_task(const tri_attention_plan *plan, float *scores, int64_t ta
         .k = tri_attention_at(args->k, args->dtype, k_at),
         .v = tri_attention_at(args->v, args->dtype, v_at),
         .out = (char *)args->out + out_at * (int64_t)tri_dtype_bytes(args->dtype),
-        .scores = scores};
+        .scores = tri_attention_share(plan, share)};
     args->lse[task] = plan->kernels->simd->attention->query(&row);
 }
 
@@ -297,10 +296,8 @@ static void forward_queries(const tri_attention_plan *plan)
     int64_t tasks = args->batch * args->heads * args->n_query;
     size_t share = forward_bytes(plan);
 #pragma omp parallel for num_threads(plan->kernels->threads) schedule(static)
-    for (int64_t task = 0; task < tasks; task++) {
-        char *scores = (char *)args->workspace + (size_t)omp_get_thread_num() * share;
-        query_task(plan, (float *)(void *)scores, task);
-    }
+    for (int64_t task = 0; task < tasks; task++)
+        query_task(plan, share, task);
 }
 
 /* --- the interface */
@@ -330,6 +327,7 @@ static tri_status args_check(const tri_attention_args *args)
               "attention strides q %lld out %lld (at least %lld), k %lld v %lld (at least %lld)",
               (long long)args->q_stride, (long long)args->out_stride, (long long)q_width,
               (long long)args->k_stride, (long long)args->v_stride, (long long)kv_width);
+    TRI_CHECK(args->workspace, TRI_EINVAL, "attention without a workspace");
     return TRI_OK;
 }
 

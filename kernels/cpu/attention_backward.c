@@ -249,8 +249,7 @@ tri_status tri_attention_backward_run(const tri_attention_plan *plan)
     tri_attention_failure *first = &failure;
 #pragma omp parallel num_threads(plan->kernels->threads)
     {
-        tri_attention_cutter cutter = {
-            (char *)args->workspace + (size_t)omp_get_thread_num() * share, 0};
+        tri_attention_cutter cutter = {tri_attention_share(plan, share), 0};
         backward_buffers buffers = backward_cut(plan, &cutter);
 #pragma omp for schedule(dynamic, 1)
         for (int64_t task = 0; task < tasks; task++)

@@ -10,6 +10,9 @@
 #include "kernels/cpu/simd.h"
 #include "runtime/base/int.h"
 
+#include <assert.h>
+#include <omp.h>
+
 typedef struct tri_attention_plan {
     tri_kernels *kernels;
     const tri_attention_args *args;
@@ -36,6 +39,14 @@ static inline void *tri_attention_cut(tri_attention_cutter *cutter, int64_t coun
     void *piece = cutter->base ? cutter->base + cutter->bytes : NULL;
     cutter->bytes += (size_t)tri_round_up(count * (int64_t)element_bytes, 64);
     return piece;
+}
+
+/* Workspace of the calling thread, where each has `bytes`. Not collective. */
+static inline void *tri_attention_share(const tri_attention_plan *plan, size_t bytes)
+{
+    char *workspace = plan->args->workspace;
+    assert(workspace);
+    return workspace + (size_t)omp_get_thread_num() * bytes;
 }
 
 /* First failure of a team: threads other than the caller cannot return one. */
