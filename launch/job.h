@@ -59,7 +59,7 @@ TRI_MUST_USE tri_status tri_job_open(const tri_spec *spec, tri_job_use use, tri_
 
 /* Close in order. Collective: world; NULL is fine. Not called on an error path of a multi-rank job:
  * there the process ends. */
-void tri_job_close(tri_job **job);
+void tri_job_close(tri_job **out);
 
 /* Weights by their initialisers. Collective: world. */
 TRI_MUST_USE tri_status tri_job_initialise(tri_job *job);

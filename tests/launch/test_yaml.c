@@ -74,9 +74,11 @@ TRI_TEST(limits)
     EXPECT_STATUS(tri_yaml_parse(text, TRI_YAML_MAX_BYTES + 1, "t.yaml", &yaml), TRI_EINVAL,
                   "at most 262144");
     text[0] = '[';
-    for (int i = 0; i < TRI_YAML_MAX_NODES; i++)
-        memcpy(text + 1 + 2 * i, "1,", 2);
-    memcpy(text + 1 + 2 * TRI_YAML_MAX_NODES, "]", 1);
+    for (int i = 0; i < TRI_YAML_MAX_NODES; i++) {
+        text[1 + 2 * i] = '1';
+        text[2 + 2 * i] = ',';
+    }
+    text[1 + 2 * TRI_YAML_MAX_NODES] = ']';
     EXPECT_STATUS(tri_yaml_parse(text, 2 + 2 * TRI_YAML_MAX_NODES, "t.yaml", &yaml), TRI_EINVAL,
                   "more than 4096 values");
     TRI_FREE(text);

