@@ -175,8 +175,11 @@ static void point_sources(tri_shared *shared, const tri_coll_work *work, const s
                           int64_t begin, int64_t first, int64_t stride)
 {
     int64_t block = s->blocked ? shared->rank : 0;
-    for (int r = 0; r < shared->size; r++)
-        shared->source[r] = shared->base[r] + (size_t)(block * stride + begin - first) * s->element;
+    for (int r = 0; r < shared->size; r++) {
+        size_t at = (size_t)(block * stride + begin - first) * s->element;
+        /* NULL: a rank whose buffer is not looked at, as in a broadcast from another */
+        shared->source[r] = shared->base[r] ? shared->base[r] + at : NULL;
+    }
     shared->source[shared->rank] =
         (const char *)work->in.data + (size_t)(block * s->block + begin) * s->element;
 }
