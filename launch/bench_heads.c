@@ -20,6 +20,7 @@ enum { WAY_BLOCKS = 3, WAY_ROUNDS = 3, WAY_BYTES = 64 };
 typedef struct heads_way {
     int64_t block; /* queries */
     tri_dtype scores;
+    bool across; /* backward: blocks of keys against all queries that see them, not the reverse */
 } heads_way;
 
 /* What one thread works with. */
@@ -210,6 +211,34 @@ static tri_status unit_backward(const tri_bench_heads *h, heads_thread *t, const
     return TRI_OK;
 }
 
+/* The same five products with keys as rows: the sums over queries are then the plain ones. */
+static tri_status unit_backward_across(const tri_bench_heads *h, heads_thread *t,
+                                       const heads_unit *u)
+{
+    for (int64_t row = 0; row < h->args.length; row += h->way.block) {
+        int64_t m = tri_min64(h->way.block, h->args.length - row);
+        int64_t n = h->args.length - row;
+        const void *q = at(u->q, row * u->in_stride, h->args.dtype);
+        const void *k = at(u->k, row * u->in_stride, h->args.dtype);
+        const void *v = at(u->v, row * u->in_stride, h->args.dtype);
+        const void *dout = at(u->dout, row * u->out_stride, h->args.dtype);
+        void *sum = at(u->dq, row * u->in_stride, h->args.dtype);
+        TRI_TRY(multiply_scores(h, t, k, u->in_stride, q, u->in_stride, m, n));
+        TRI_TRY(multiply_rows(h, t, dout, u->out_stride, sum, u->in_stride, m, n));
+        TRI_TRY(multiply_scores(h, t, v, u->in_stride, dout, u->out_stride, m, n));
+        TRI_TRY(multiply_rows(h, t, q, u->in_stride, sum, u->in_stride, m, n));
+        TRI_TRY(multiply_keys(h, t, k, u->in_stride, t->dk + row * h->args.head_size, m, n));
+    }
+    return TRI_OK;
+}
+
+static tri_status unit_run(const tri_bench_heads *h, heads_thread *t, const heads_unit *u,
+                           bool backward)
+{
+    if (!backward) return unit_forward(h, t, u);
+    return h->way.across ? unit_backward_across(h, t, u) : unit_backward(h, t, u);
+}
+
 /* This thread's heads of one layer. */
 static tri_status thread_run(const tri_bench_heads *h, int index, int64_t layer, bool backward)
 {
@@ -218,7 +247,7 @@ static tri_status thread_run(const tri_bench_heads *h, int index, int64_t layer,
     int64_t end = units * (index + 1) / h->n_threads;
     for (int64_t i = units * index / h->n_threads; i < end; i++) {
         heads_unit unit = unit_of(h, &h->layers[layer], i);
-        TRI_TRY(backward ? unit_backward(h, t, &unit) : unit_forward(h, t, &unit));
+        TRI_TRY(unit_run(h, t, &unit, backward));
     }
     return TRI_OK;
 }
@@ -364,8 +393,10 @@ static tri_status choose_way(tri_bench_heads *h, const int64_t blocks[WAY_BLOCKS
     heads_way best = {0};
     double best_s = INFINITY;
     int n_types = h->args.dtype == TRI_BF16 ? 2 : 1;
-    for (int i = 0; i < WAY_BLOCKS * n_types; i++) {
-        heads_way way = {blocks[i / n_types], i % n_types ? TRI_BF16 : TRI_F32};
+    for (int i = 0; i < WAY_BLOCKS * n_types * 2; i++) {
+        heads_way way = {.block = blocks[i / 2 / n_types],
+                         .scores = i / 2 % n_types ? TRI_BF16 : TRI_F32,
+                         .across = i % 2 != 0};
         double seconds = 0;
         TRI_TRY(time_way(h, way, &seconds));
         if (seconds >= best_s) continue;
@@ -373,8 +404,8 @@ static tri_status choose_way(tri_bench_heads *h, const int64_t blocks[WAY_BLOCKS
         best = way;
     }
     h->way = best;
-    snprintf(h->text, sizeof h->text, "blocks of %lld queries, %s scores", (long long)best.block,
-             tri_dtype_name(best.scores));
+    snprintf(h->text, sizeof h->text, "blocks of %lld, %s scores%s", (long long)best.block,
+             tri_dtype_name(best.scores), best.across ? ", backward by keys" : "");
     return TRI_OK;
 }
 

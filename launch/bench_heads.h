@@ -18,8 +18,8 @@ typedef struct tri_bench_heads_args {
 } tri_bench_heads_args;
 
 /* Make activations of all layers, q, k and v side by side as in a model, and choose the way of
- * writing the products that is fastest here: how many queries a block has, and the type of the
- * scores. Not collective. Keeps: device, kernels. Errors: TRI_ENOMEM, those of products. */
+ * writing the products that is fastest here: how many queries a block has, the type of the
+ * scores, and whether backward goes by queries or by keys. Not collective. Keeps: device, kernels. Errors: TRI_ENOMEM, those of products. */
 TRI_MUST_USE tri_status tri_bench_heads_create(const tri_bench_heads_args *args,
                                                tri_bench_heads **out);
 void tri_bench_heads_destroy(tri_bench_heads **heads);
@@ -39,7 +39,7 @@ TRI_MUST_USE tri_status tri_bench_heads_products(tri_bench_heads *heads, tri_ben
 TRI_MUST_USE tri_status tri_bench_heads_kernels(tri_bench_heads *heads, tri_bench_heads_pass pass,
                                                 double *seconds);
 
-/* "blocks of 128 queries, bf16 scores". Not collective. */
+/* "blocks of 128, bf16 scores, backward by keys". Not collective. */
 const char *tri_bench_heads_way(const tri_bench_heads *heads);
 
 #endif
