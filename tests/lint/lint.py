@@ -4,7 +4,7 @@
 
     tests/lint/lint.py CHECK [--build FOLDER]     exit 1 and one line per finding, or 0
 
-Checks: layers doors contracts sizes marks words globals format tidy. Needs nothing but Python's
+Checks: layers doors contracts sizes marks words globals format tidy tidy_tests. Needs nothing but Python's
 standard library (format and tidy run clang-format and clang-tidy 14).
 """
 import argparse
@@ -317,19 +317,30 @@ def check_format():
 
 
 def check_tidy(build):
-    """clang-tidy over all sources of the build, with this build's own flags."""
+    """clang-tidy over the program's sources, with this build's own flags."""
+    yield from tidy(build, CODE_FOLDERS[:CODE_FOLDERS.index("tests")])
+
+
+def check_tidy_tests(build):
+    """The same over the tests."""
+    yield from tidy(build, ("tests",))
+
+
+def tidy(build, folders):
     command = tool("clang-tidy")
     if not command:
         yield "clang-tidy 14 is not installed"
         return
     entries = json.loads((build / "compile_commands.json").read_text())
     # a source that is compiled for several instruction sets is read once, for the last
-    commands = {e["file"]: e for e in entries if not pathlib.Path(e["file"]).is_relative_to(build)}
-    (build / "tidy").mkdir(exist_ok=True)
-    (build / "tidy/compile_commands.json").write_text(json.dumps(list(commands.values())))
+    commands = {e["file"]: e for e in entries
+                if pathlib.Path(e["file"]).relative_to(ROOT).parts[0] in folders}
+    place = build / f"tidy-{folders[0]}"
+    place.mkdir(exist_ok=True)
+    (place / "compile_commands.json").write_text(json.dumps(list(commands.values())))
 
     def one(path):
-        run = subprocess.run([command, "-p", str(build / "tidy"), "--quiet", "--extra-arg=-Wno-everything",
+        run = subprocess.run([command, "-p", str(place), "--quiet", "--extra-arg=-Wno-everything",
                               path], cwd=ROOT, capture_output=True, text=True)
         return [line.replace(str(ROOT) + "/", "") for line in run.stdout.splitlines()
                 if re.search(r": (error|warning): ", line)]
@@ -348,9 +359,9 @@ def main():
               if name.startswith("check_")}
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("check", choices=sorted(checks))
-    parser.add_argument("--build", help="build folder (globals, tidy)")
+    parser.add_argument("--build", help="build folder (globals, tidy, tidy_tests)")
     arguments = parser.parse_args()
-    if arguments.check in ("globals", "tidy"):
+    if arguments.check in ("globals", "tidy", "tidy_tests"):
         if not arguments.build:
             parser.error(f"{arguments.check} needs --build")
         findings = checks[arguments.check](pathlib.Path(arguments.build).resolve())
