@@ -1,8 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The one list of optimizers. */
+/* The one list of optimizers: NAME stands for the table tri_optim_NAME in optim/NAME.c. */
 #include "optim/optim_impl.h"
 
-extern const tri_optim_ops tri_optim_sgd;
-extern const tri_optim_ops tri_optim_adamw;
+#define TRI_OPTIM_MAP(X) X(sgd) X(adamw)
 
-const tri_optim_ops *const tri_optim_list[] = {&tri_optim_sgd, &tri_optim_adamw, NULL};
+#define X(name) extern const tri_optim_ops tri_optim_##name;
+TRI_OPTIM_MAP(X)
+#undef X
+
+#define X(name) &tri_optim_##name,
+const tri_optim_ops *const tri_optim_list[] = {TRI_OPTIM_MAP(X) NULL};
+#undef X
+
+const char *const *tri_optim_names(void)
+{
+#define X(name) #name,
+    static const char *const names[] = {TRI_OPTIM_MAP(X) NULL};
+#undef X
+    return names;
+}

@@ -33,17 +33,20 @@ static const tri_optim_ops *optim_find(const char *name)
     return NULL;
 }
 
-const char *const *tri_optim_names(void)
+static tri_status unknown_name(const char *name)
 {
-    /* As constant as the list itself, which the compiler cannot map over. */
-    static const char *const names[] = {"sgd", "adamw", NULL};
-    return names;
+    char known[256] = "";
+    for (const char *const *n = tri_optim_names(); *n; n++) {
+        size_t at = strlen(known);
+        snprintf(known + at, sizeof known - at, "%s%s", at ? ", " : "", *n);
+    }
+    TRI_FAIL(TRI_EINVAL, "optimizer.name '%s' is unknown; known: %s", name, known);
 }
 
 tri_status tri_optim_check(const tri_optim_config *config)
 {
     const tri_optim_ops *ops = optim_find(config->name);
-    TRI_CHECK(ops, TRI_EINVAL, "optimizer.name '%s' is unknown; known: sgd, adamw", config->name);
+    if (!ops) TRI_TRY(unknown_name(config->name));
     TRI_CHECK(config->lr > 0, TRI_EINVAL, "optimizer.lr is %g; it must be > 0", config->lr);
     TRI_CHECK(config->weight_decay >= 0, TRI_EINVAL,
               "optimizer.weight_decay is %g; it must be >= 0", config->weight_decay);
