@@ -8,32 +8,44 @@
 
 #include "kernels/kernels.h"
 
-/* Row of token (b, t) and head h of a tensor x lies at x + (b*T + t)*x_stride + h*head_size. */
+/* Row of token (b, t) and head h of a tensor x lies at x + b*x_batch_stride + t*x_stride + h*head_size
+ * (a batch stride of 0: tokens * stride, of n_query or n_key tokens). Queries and keys may be parts of
+ * longer sequences: query t has the place q_first + t in its sequence and sees the keys whose place
+ * k_first + j lies in visible[b, q_first + t] .. q_first + t. */
 typedef struct tri_attention_args {
     int64_t batch;
-    int64_t n_query; /* tokens with queries, T */
-    int64_t n_key;   /* tokens with keys, >= n_query; query t sees keys 0 .. n_key - n_query + t */
+    int64_t n_query, n_key; /* tokens with queries, with keys */
+    int64_t q_first, k_first;
+    const int32_t
+        *visible; /* first place that the query at each place sees: packed documents; NULL: 0 */
+    int64_t visible_stride; /* elements between samples of visible */
     int64_t heads, kv_heads, head_size;
     tri_dtype dtype;
     float scale; /* of the scores, 1/sqrt(head_size) */
     const void *q, *k, *v;
-    int64_t q_stride, k_stride, v_stride; /* elements between tokens */
-    int64_t k_batch_stride; /* elements between samples of k and of v; 0: n_key * stride */
-    void *out;              /* forward =; backward: input */
-    int64_t out_stride;
-    float *lse;         /* [batch, heads, n_query] log of the sum of exponentials; forward = */
-    const void *dout;   /* backward, strides of out */
-    void *dq, *dk, *dv; /* backward =, strides of q, k, v */
-    void *workspace;    /* tri_attention_workspace bytes */
+    int64_t q_stride, k_stride, v_stride;                   /* elements between tokens */
+    int64_t q_batch_stride, k_batch_stride, v_batch_stride; /* between samples */
+    void *out; /* forward =; backward: input. fp32 with `merge`, else of dtype */
+    int64_t out_stride, out_batch_stride; /* of dout too */
+    float *
+        lse; /* [batch, heads, n_query] log of the sum of exponentials; forward =; -INFINITY: saw none */
+    int64_t lse_stride,
+        lse_batch_stride; /* between heads, samples; 0: n_query, heads * lse_stride */
+    bool merge; /* forward: out (fp32) and lse hold the result over other keys: merge with it */
+    const void *dout;   /* backward, of dtype */
+    void *dq, *dk, *dv; /* backward =, strides of q, k, v; `accumulate`: fp32, += */
+    bool accumulate;
+    void *workspace; /* tri_attention_workspace bytes */
 } tri_attention_args;
 
 /* Bytes of workspace that forward and backward of these sizes need. Not collective. */
 size_t tri_attention_workspace(const tri_kernels *kernels, const tri_attention_args *args);
 
-/* out, lse = attention. Not collective. Cost: 2 batch heads n_query n_key head_size (causal). */
+/* out, lse = attention. Not collective. Cost: 4 batch heads head_size for each pair that sees. */
 TRI_MUST_USE tri_status tri_attention_forward(tri_kernels *kernels, const tri_attention_args *args);
 
-/* dq, dk, dv = gradients, from out and lse of forward; n_query = n_key. Not collective. */
+/* dq, dk, dv = (or +=) gradients, from out and lse over all keys (of one or many forward calls). Not
+ * collective. */
 TRI_MUST_USE tri_status tri_attention_backward(tri_kernels *kernels,
                                                const tri_attention_args *args);
 

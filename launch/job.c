@@ -292,9 +292,7 @@ static void plan_fill(const tri_job *job, tri_job_plan *out)
         out->params += tri_row_elements(tri_state_row(job->state, i));
     for (int kind = 0; kind < TRI_MEM_KINDS; kind++)
         out->bytes[kind] = tri_arena_bytes(job->arena, (tri_mem_kind)kind);
-    /* the world, and the group of data x context */
-    out->bytes[TRI_MEM_COMM] += tri_comm_buffer_bytes(tri_mesh_ranks(job->mesh)) +
-                                tri_comm_buffer_bytes(tri_mesh_product(job->mesh, JOB_GROUP));
+    out->bytes[TRI_MEM_COMM] += tri_mesh_comm_bytes(job->mesh);
     int loaders = spec->train.eval_every > 0 ? 2 : 1;
     out->bytes[TRI_MEM_DATA] += (size_t)loaders * tri_loader_bytes(part, spec->model.context);
 }

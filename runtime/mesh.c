@@ -7,11 +7,15 @@
 #include <assert.h>
 #include <string.h>
 
-enum { MESH_SETS = 1 << TRI_AXES };
+enum { MESH_SETS = 1 << TRI_AXES, MESH_GROUPS = 64 };
 
 struct tri_mesh {
     tri_mesh_args args;
+    bool declared[MESH_SETS];
     tri_comm *comms[MESH_SETS]; /* by set of axes */
+    int n_groups;
+    int group_size[MESH_GROUPS]; /* 0: this rank is in none */
+    tri_comm *groups[MESH_GROUPS];
 };
 
 const char *tri_axis_name(tri_axis axis)
@@ -54,6 +58,8 @@ tri_status tri_mesh_create(const tri_mesh_args *args, tri_mesh **out)
 void tri_mesh_close(tri_mesh **mesh)
 {
     if (!*mesh) return;
+    for (int g = (*mesh)->n_groups - 1; g >= 0; g--)
+        tri_comm_close(&(*mesh)->groups[g]);
     for (int set = MESH_SETS - 1; set >= 0; set--)
         tri_comm_close(&(*mesh)->comms[set]);
     TRI_FREE(*mesh);
@@ -62,12 +68,36 @@ void tri_mesh_close(tri_mesh **mesh)
 tri_status tri_mesh_declare(tri_mesh *mesh, unsigned axes)
 {
     assert(axes < MESH_SETS);
-    if (!mesh->args.world || mesh->comms[axes]) return TRI_OK;
+    bool declared = mesh->declared[axes];
+    mesh->declared[axes] = true;
+    if (!mesh->args.world || declared) return TRI_OK;
     /* Ranks with the same coordinates on all other axes form a group. */
     int color = tri_mesh_index(mesh, ~axes & (MESH_SETS - 1));
     TRI_TRY(
         tri_comm_split(mesh->args.world, color, tri_mesh_index(mesh, axes), &mesh->comms[axes]));
     return TRI_OK;
+}
+
+tri_status tri_mesh_group(tri_mesh *mesh, int size, int color, int key, tri_comm **out)
+{
+    *out = NULL;
+    TRI_CHECK(mesh->n_groups < MESH_GROUPS, TRI_EBUG, "more than %d groups on a mesh", MESH_GROUPS);
+    int g = mesh->n_groups++;
+    mesh->group_size[g] = color < 0 ? 0 : size;
+    if (!mesh->args.world) return TRI_OK;
+    TRI_TRY(tri_comm_split(mesh->args.world, color, key, &mesh->groups[g]));
+    *out = mesh->groups[g];
+    return TRI_OK;
+}
+
+size_t tri_mesh_comm_bytes(const tri_mesh *mesh)
+{
+    size_t bytes = tri_comm_buffer_bytes(mesh->args.n_ranks);
+    for (unsigned set = 0; set < MESH_SETS; set++)
+        if (mesh->declared[set]) bytes += tri_comm_buffer_bytes(tri_mesh_product(mesh, set));
+    for (int g = 0; g < mesh->n_groups; g++)
+        if (mesh->group_size[g] > 0) bytes += tri_comm_buffer_bytes(mesh->group_size[g]);
+    return bytes;
 }
 
 tri_comm *tri_mesh_comm(const tri_mesh *mesh, unsigned axes)

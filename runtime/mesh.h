@@ -51,6 +51,16 @@ TRI_MUST_USE tri_status tri_mesh_declare(tri_mesh *mesh, unsigned axes);
 /* The communicator declared for these axes; NULL on paper. Not collective. */
 tri_comm *tri_mesh_comm(const tri_mesh *mesh, unsigned axes);
 
+/* Make the communicator of any other grouping: ranks of one `color`, `size` of them, ordered by `key`;
+ * the mesh closes it. Collective: world, in the same order of calls; color < 0: *out = NULL.
+ * On paper *out = NULL. */
+TRI_MUST_USE tri_status tri_mesh_group(tri_mesh *mesh, int size, int color, int key,
+                                       tri_comm **out);
+
+/* Bytes of the buffers of all communicators made so far, the world's too; on paper those that would be
+ * made. Not collective. */
+size_t tri_mesh_comm_bytes(const tri_mesh *mesh);
+
 /* World (NULL on paper), ranks in it, this rank, and an axis' size and this rank's place on it. Not
  * collective. */
 tri_comm *tri_mesh_world(const tri_mesh *mesh);

@@ -42,6 +42,13 @@ static void box_split(tri_box *box, int d, int64_t coord, int64_t parts)
     box->count[d] = tri_min64(block, n - begin);
 }
 
+/* Blocks into which a split cuts along its axis. */
+static int split_parts(const tri_place *place, const tri_mesh *mesh, tri_axis axis)
+{
+    int parts = place->axis[axis].parts;
+    return parts > 0 ? parts : tri_mesh_size(mesh, axis);
+}
+
 /* Sizes of the axes that split dimension d, multiplied; *n_axes counts those larger than 1. */
 static int64_t place_parts(const tri_place *place, const tri_mesh *mesh, int d, int *n_axes)
 {
@@ -49,9 +56,9 @@ static int64_t place_parts(const tri_place *place, const tri_mesh *mesh, int d, 
     *n_axes = 0;
     for (int a = 0; a < TRI_AXES; a++) {
         if (place->axis[a].kind != TRI_SPLIT || place->axis[a].arg != d) continue;
-        int size = tri_mesh_size(mesh, (tri_axis)a);
-        parts *= size;
-        *n_axes += size > 1;
+        int blocks = split_parts(place, mesh, (tri_axis)a);
+        parts *= blocks;
+        *n_axes += blocks > 1;
     }
     return parts;
 }
@@ -68,6 +75,10 @@ static tri_status place_check(const tri_place *place, const tri_mesh *mesh, int 
             TRI_CHECK(arg >= 0 && arg < n_dims, TRI_EINVAL,
                       "axis %s splits dimension %d of a tensor that has %d", axis, arg, n_dims);
         int size = tri_mesh_size(mesh, (tri_axis)a);
+        if (place->axis[a].kind == TRI_SPLIT)
+            TRI_CHECK(size % split_parts(place, mesh, (tri_axis)a) == 0, TRI_EINVAL,
+                      "axis %s of %d ranks cannot be cut in %d parts", axis, size,
+                      place->axis[a].parts);
         if (place->axis[a].kind == TRI_AT)
             TRI_CHECK(arg >= 0 && arg < size, TRI_EINVAL,
                       "a tensor is placed at coordinate %d of axis %s, which has %d", arg, axis,
@@ -95,9 +106,10 @@ tri_status tri_place_box(const tri_place *place, const tri_mesh *mesh, int rank,
     for (int a = 0; a < TRI_AXES; a++) {
         int coord = tri_mesh_coord_of(mesh, rank, (tri_axis)a);
         int arg = place->axis[a].arg;
-        if (place->axis[a].kind == TRI_SPLIT)
-            box_split(&box, arg, coord, tri_mesh_size(mesh, (tri_axis)a));
-        else if (place->axis[a].kind == TRI_AT && coord != arg)
+        if (place->axis[a].kind == TRI_SPLIT) {
+            int parts = split_parts(place, mesh, (tri_axis)a);
+            box_split(&box, arg, coord / (tri_mesh_size(mesh, (tri_axis)a) / parts), parts);
+        } else if (place->axis[a].kind == TRI_AT && coord != arg)
             here = false;
     }
     for (int d = 0; d < n_dims && !here; d++)
@@ -153,13 +165,22 @@ void tri_box_cut(const tri_box *box, int64_t begin, int64_t count, tri_piece_box
     *n_out = n;
 }
 
+bool tri_place_is_first(const tri_place *place, const tri_mesh *mesh, tri_axis axis)
+{
+    int coord = tri_mesh_coord(mesh, axis);
+    switch (place->axis[axis].kind) {
+    case TRI_SPLIT:
+        return coord % (tri_mesh_size(mesh, axis) / split_parts(place, mesh, axis)) == 0;
+    case TRI_AT:
+        return coord == place->axis[axis].arg;
+    default:
+        return coord == 0;
+    }
+}
+
 bool tri_place_is_writer(const tri_place *place, const tri_mesh *mesh)
 {
-    for (int a = 0; a < TRI_AXES; a++) {
-        int coord = tri_mesh_coord(mesh, (tri_axis)a);
-        tri_place_kind kind = place->axis[a].kind;
-        if ((kind == TRI_REPLICATED || kind == TRI_PARTIAL) && coord != 0) return false;
-        if (kind == TRI_AT && coord != place->axis[a].arg) return false;
-    }
+    for (int a = 0; a < TRI_AXES; a++)
+        if (!tri_place_is_first(place, mesh, (tri_axis)a)) return false;
     return true;
 }

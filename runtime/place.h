@@ -11,16 +11,20 @@ enum { TRI_MAX_DIMS = 4, TRI_MAX_BOXES = 2 * TRI_MAX_DIMS - 1 };
 
 typedef enum tri_place_kind {
     TRI_REPLICATED, /* every rank of the axis has it */
-    TRI_SPLIT,      /* blocks of ceil(n/N) along dimension `arg`, the last ones short or empty */
-    TRI_PARTIAL,    /* the value is the sum over the axis */
-    TRI_AT          /* exists only at coordinate `arg` of the axis */
+    TRI_SPLIT, /* blocks of ceil(n/N) along dimension `arg`, the last ones short or empty; N is the
+                     * axis' size, or `parts`: then neighbouring ranks have the same block */
+    TRI_PARTIAL, /* the value is the sum over the axis */
+    TRI_AT       /* exists only at coordinate `arg` of the axis */
 } tri_place_kind;
 
-/* One kind per mesh axis; zeroed = replicated everywhere. A value. */
+/* One kind per mesh axis; zeroed = replicated everywhere. A value.
+ * An axis of size N split in `parts` blocks is two nested axes: an outer one of `parts` ranks that is
+ * split, an inner one of N/parts that is replicated (key/value heads on a wider tensor axis). */
 typedef struct tri_place {
     struct {
         tri_place_kind kind;
         int arg;
+        int parts; /* of a split: divides the axis' size; 0: as many as the size */
     } axis[TRI_AXES];
 } tri_place;
 
@@ -60,7 +64,10 @@ void tri_box_cut(const tri_box *box, int64_t begin, int64_t count, tri_piece_box
                  int *n_out);
 
 /* Is this rank the one of all holders of equal boxes that writes them (coordinate 0 on every
- * replicated axis)? Not collective. */
+ * replicated axis or inner part of one)? Not collective. */
 bool tri_place_is_writer(const tri_place *place, const tri_mesh *mesh);
+
+/* The same, with regard to one axis alone. Not collective. */
+bool tri_place_is_first(const tri_place *place, const tri_mesh *mesh, tri_axis axis);
 
 #endif

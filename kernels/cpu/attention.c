@@ -138,7 +138,7 @@ static tri_matmul_args values_product(const tri_attention_plan *plan, const forw
 /* Keys that the last of `rows` queries from `query` on sees. */
 static int64_t keys_seen(const tri_attention_args *args, int64_t query, int64_t rows)
 {
-    return args->n_key - args->n_query + query + rows;
+    return args->q_first - args->k_first + query + rows;
 }
 
 static int64_t block_width(const tri_attention_args *args, int64_t key, int64_t seen)
@@ -313,7 +313,7 @@ static tri_status args_check(const tri_attention_args *args)
         "attention with %lld heads on %lld key/value heads: the latter must divide the former",
         heads, kv_heads);
     TRI_CHECK(args->batch >= 0 && args->n_query >= 0 && args->head_size > 0 &&
-                  args->n_key >= args->n_query,
+                  args->q_first - args->k_first + args->n_query == args->n_key,
               TRI_EINVAL,
               "attention of %lld samples, %lld queries, %lld keys, head size %lld: there must be a "
               "key for each query",

@@ -97,6 +97,7 @@ static void use_cache(const tri_layer_call *call, const tri_attention_layer *att
     args->k_stride = width;
     args->v_stride = width;
     args->n_key = call->first_position + call->length;
+    args->q_first = call->first_position;
 }
 
 tri_status tri_attention_layer_forward(const tri_layer_call *call,

@@ -57,6 +57,7 @@ static void case_layout(attention_case *c, tri_dtype dtype)
     c->args = (tri_attention_args){.batch = s->batch,
                                    .n_query = s->n_query,
                                    .n_key = s->n_key,
+                                   .q_first = s->n_key - s->n_query,
                                    .heads = s->heads,
                                    .kv_heads = s->kv_heads,
                                    .head_size = s->head_size,
@@ -440,6 +441,7 @@ TRI_TEST(wrong_arguments_are_answered)
     EXPECT_STATUS(tri_attention_forward(k.kernels, &args), TRI_EINVAL, "4 queries, 3 keys");
     args = c->args;
     args.n_query = 2;
+    args.q_first = 2;
     EXPECT_STATUS(tri_attention_backward(k.kernels, &args), TRI_EINVAL, "2 queries and 4 keys");
     args = c->args;
     args.dtype = TRI_F16;

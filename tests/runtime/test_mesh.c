@@ -91,6 +91,17 @@ static tri_status groups_check(tri_comm *world, void *arg)
             n++;
         }
     }
+    /* groups of any shape: all ranks backwards, all but one */
+    int rank = tri_mesh_rank(mesh), ranks = tri_mesh_ranks(mesh);
+    tri_comm *group = NULL;
+    size_t before = tri_mesh_comm_bytes(mesh);
+    TRI_TRY(tri_mesh_group(mesh, ranks, 0, ranks - rank, &group));
+    EXPECT(tri_comm_size(group) == ranks && tri_comm_rank(group) == ranks - 1 - rank,
+           "rank %d is %d of %d", rank, tri_comm_rank(group), tri_comm_size(group));
+    EXPECT(tri_mesh_comm_bytes(mesh) == before + tri_comm_buffer_bytes(ranks), "%zu, %zu", before,
+           tri_mesh_comm_bytes(mesh));
+    TRI_TRY(tri_mesh_group(mesh, ranks, rank == 0 ? -1 : 0, 0, &group));
+    EXPECT((group == NULL) == (rank == 0), "rank %d", rank);
     tri_mesh_close(&mesh);
     return TRI_OK;
 }

@@ -147,6 +147,9 @@ TRI_TEST(ranks_together_hold_every_element)
         TRI_TRY(cover(size, both, 3, shape, 1));
     }
     const int64_t even[] = {8, 3};
+    tri_place parts = split(TRI_AXIS_TENSOR, 0);
+    parts.axis[TRI_AXIS_TENSOR].parts = 2;
+    TRI_TRY(cover((const int[]){1, 2, 1, 4}, parts, 2, even, 4));
     tri_place nested = split(TRI_AXIS_TENSOR, 0);
     nested.axis[TRI_AXIS_DATA] = nested.axis[TRI_AXIS_TENSOR];
     TRI_TRY(cover((const int[]){1, 2, 1, 4}, nested, 2, even, 1));
@@ -192,6 +195,10 @@ TRI_TEST(impossible_placements_are_refused)
     tri_place beyond = split(TRI_AXIS_TENSOR, 2);
     EXPECT_STATUS(tri_place_box(&beyond, mesh, 0, 2, shape, &box), TRI_EINVAL,
                   "axis tensor splits dimension 2");
+    tri_place parts = split(TRI_AXIS_TENSOR, 0);
+    parts.axis[TRI_AXIS_TENSOR].parts = 3;
+    EXPECT_STATUS(tri_place_box(&parts, mesh, 0, 2, shape, &box), TRI_EINVAL,
+                  "axis tensor of 4 ranks cannot be cut in 3 parts");
     tri_place at = {0};
     at.axis[TRI_AXIS_DATA].kind = TRI_AT;
     at.axis[TRI_AXIS_DATA].arg = 2;
