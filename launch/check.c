@@ -38,7 +38,7 @@ static void print_layout(const tri_spec *spec, int n_ranks, const tri_job_plan *
             tri_dtype_name(spec->precision));
     fprintf(stream, "ranks    %d = data %d x tensor %d x pipeline %d x context %d, zero %d\n",
             n_ranks, spec->parallel.data, spec->parallel.tensor, spec->parallel.pipeline,
-            spec->parallel.context, spec->parallel.zero);
+            spec->parallel.context, spec->parallel.zero_stage);
     fprintf(stream,
             "model    %s, %lld layers, hidden %lld, %lld heads, ffn %lld, context %lld, vocabulary "
             "%lld: %s parameters\n",
@@ -79,7 +79,8 @@ static void print_messages(const tri_spec *spec, const tri_job_plan *plan, FILE 
     }
     fprintf(stream, "messages of a step, on each rank\n");
     fprintf(stream, "  %-14s %5lld calls %12s\n",
-            spec->parallel.zero ? "reduce-scatter" : "all-reduce", (long long)traffic->reduce_calls,
+            spec->parallel.zero[2] > 1 ? "reduce-scatter" : "all-reduce",
+            (long long)traffic->reduce_calls,
             tri_check_bytes((double)traffic->reduce_bytes, text, sizeof text));
     if (traffic->gather_calls > 0)
         fprintf(stream, "  %-14s %5lld calls %12s\n", "all-gather",

@@ -51,7 +51,7 @@ static tri_status open_model(tri_job *job)
     tri_zero_args zero = {.state = job->state,
                           .first_row = 0,
                           .n_params = tri_model_params(job->model),
-                          .stage = job->spec.parallel.zero,
+                          .stage = job->spec.parallel.zero[2] > 1,
                           .bucket_bytes = (int64_t)(job->spec.parallel.bucket_mb * 1048576),
                           .compute = job->spec.precision,
                           .training = is_training(job),

@@ -20,17 +20,32 @@ typedef struct tri_spec {
         int64_t micro;     /* sequences of one forward pass of a replica */
     } batch;
     struct {
-        int data;                              /* 0: auto = all ranks */
-        int tensor, pipeline, context, expert; /* 1 in this version */
-        int zero;                              /* 0 or 1 in this version */
-        double bucket_mb;                      /* gradient bucket, MiB */
+        int data; /* 0: auto = what the other axes leave of the ranks */
+        int tensor, pipeline, context;
+        int expert;       /* 1 in this version */
+        int zero_stage;   /* 0 to 3; -1: the spec gave the groups below */
+        int zero[3];      /* ranks that share weights, gradients, optimizer states; 0: not yet
+                              resolved (tri_spec_check makes the groups of a stage) */
+        double bucket_mb; /* gradient bucket, MiB */
+        int prefetch;     /* units gathered ahead */
+        int quantize_weights, quantize_gradients; /* 0 none, 1 int8, 2 int4 */
+        char schedule[16];                        /* of the pipeline */
+        int chunks;                               /* pieces of the model on one pipeline rank */
+        int tensor_sequence;  /* 1: norms and residuals are shared out over the tensor axis */
+        int tensor_chunks;    /* pieces of a product that overlap with their collectives */
+        int context_mode;     /* 0 ring, 1 ulysses, 2 allgather */
+        int ulysses;          /* ranks of the context axis that share heads; resolved for mode 1 */
+        int recompute;        /* 0 none, 1 selective, 2 full */
+        int recompute_layers; /* first blocks of each chunk; 0: all */
     } parallel;
     tri_optim_config optimizer;
     tri_lr_config schedule;
     tri_dtype precision; /* fp32 or bf16 */
     struct {
         int64_t steps, eval_every, eval_batches, log_every;
-        int threads; /* 0: auto = cores / ranks of this host */
+        int threads;         /* 0: auto = cores / ranks of this host */
+        double hang_seconds; /* 0: never */
+        int64_t trace;       /* steps in trace.json; 0: none */
     } train;
     struct {
         int64_t every; /* steps; 0: only at the end */

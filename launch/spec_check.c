@@ -21,6 +21,32 @@ static tri_status check_mesh(tri_spec *spec, int n_ranks)
     return TRI_OK;
 }
 
+/* The ranks that hold the same part of a model, and share its states: data x context. */
+static void resolve_zero(tri_spec *spec)
+{
+    int n = spec->parallel.data * spec->parallel.context;
+    int stage = spec->parallel.zero_stage;
+    for (int i = 0; i < 3 && stage >= 0; i++)
+        spec->parallel.zero[i] = stage >= 3 - i ? n : 1;
+}
+
+/* What can be said in a spec before it can be run. */
+static tri_status check_built(const tri_spec *spec)
+{
+    const char *key = spec->parallel.tensor > 1           ? "parallel.tensor above 1"
+                      : spec->parallel.pipeline > 1       ? "parallel.pipeline above 1"
+                      : spec->parallel.context > 1        ? "parallel.context above 1"
+                      : spec->parallel.zero[1] > 1        ? "parallel.zero above 1"
+                      : spec->parallel.chunks > 1         ? "parallel.chunks above 1"
+                      : spec->parallel.recompute          ? "parallel.recompute"
+                      : spec->parallel.quantize_weights   ? "parallel.quantize_weights"
+                      : spec->parallel.quantize_gradients ? "parallel.quantize_gradients"
+                      : spec->data.separator >= 0         ? "data.separator"
+                                                          : NULL;
+    TRI_CHECK(!key, TRI_EINVAL, "%s is not built in this version", key);
+    return TRI_OK;
+}
+
 static tri_status check_batch(const tri_spec *spec)
 {
     int64_t sequences = spec->batch.sequences;
@@ -67,6 +93,8 @@ tri_status tri_spec_check(tri_spec *spec, int n_ranks)
     TRI_CHECK(n_ranks >= 1, TRI_EINVAL, "a job of %d ranks: at least 1 is needed", n_ranks);
     tri_spec checked = *spec;
     TRI_TRY(check_mesh(&checked, n_ranks));
+    resolve_zero(&checked);
+    TRI_TRY(check_built(&checked));
     TRI_TRY(check_batch(&checked));
     TRI_TRY(check_data(&checked));
     TRI_TRY(tri_model_config_resolve(&checked.model));

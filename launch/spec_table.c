@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* One row per key of a job spec. A key is added here and in tri_spec, nowhere else; the order is that
- * of the dump and of docs/job-spec.md. A layout that this version does not run has a range of one.
+ * of the dump and of docs/job-spec.md.
  */
 #include "launch/spec_table.h"
 
@@ -11,6 +11,11 @@ enum {
     EMPTY = TRI_FIELD_MAY_EMPTY,
     AUTO = TRI_FIELD_AUTO /* stores 0 */
 };
+
+/* parallel.zero is one key of four numbers. */
+_Static_assert(offsetof(tri_spec, parallel.zero) ==
+                   offsetof(tri_spec, parallel.zero_stage) + sizeof(int),
+               "the groups lie behind the stage");
 
 #define PLACE(member) offsetof(tri_spec, member), sizeof(((tri_spec *)NULL)->member)
 #define NUMBER(id, member, initial, min, max, flags, unit, doc)                                    \
@@ -25,6 +30,11 @@ enum {
     {                                                                                          \
 #member, TRI_FIELD_CHOICE, PLACE(member), initial, 0, 0, flags, 0, NULL, doc, choices, \
             NULL                                                                               \
+    }
+#define NONE(member, min, max, flags, doc)                                                     \
+    {                                                                                          \
+#member, TRI_FIELD_INT, PLACE(member), "none", min, max, (flags) | TRI_FIELD_NONE, -1, \
+            NULL, doc, NULL, NULL                                                              \
     }
 #define ENUM(member, initial, choices, values, doc)                                             \
     {                                                                                           \
@@ -60,6 +70,37 @@ static const char *const *precisions(void)
     return names;
 }
 
+static const char *const *schedules(void)
+{
+    static const char *const names[] = {"gpipe", "1f1b", "interleaved", "zb_h1", "zb_v", NULL};
+    return names;
+}
+
+static const char *const *context_modes(void)
+{
+    static const char *const names[] = {"ring", "ulysses", "allgather", NULL};
+    return names;
+}
+
+static const char *const *recomputations(void)
+{
+    static const char *const names[] = {"none", "selective", "full", NULL};
+    return names;
+}
+
+static const char *const *weight_codes(void)
+{
+    static const char *const names[] = {"none", "int8", NULL};
+    return names;
+}
+
+static const char *const *gradient_codes(void)
+{
+    static const char *const names[] = {"none", "int8", "int4", NULL};
+    return names;
+}
+
+static const int in_order[] = {0, 1, 2};
 static const int precision_values[] = {TRI_F32, TRI_BF16};
 
 static const tri_field spec_fields[] = {
@@ -100,20 +141,51 @@ static const tri_field spec_fields[] = {
     WORD(TEXT, data.dataset, "", EMPTY | FIXED, "Name of the dataset (hdf5)."),
     NUMBER(DOUBLE, data.holdout, "0.05", 0, 1, FIXED | BELOW, NULL,
            "Share of train, at its end, that is kept for evaluation."),
+    NONE(data.separator, 0, 16777215, FIXED,
+         "Token id that ends a document: attention stays within documents, and positions start "
+         "again. none: a sequence is one document."),
     NUMBER(INT64, batch.sequences, NULL, 1, 1e9, 0, "sequences",
            "Global batch of one step, over all ranks."),
     NUMBER(INT64, batch.micro, NULL, 1, 1e6, 0, "sequences",
            "What a model replica takes through one forward and backward pass."),
-    NUMBER(INT, parallel.data, "auto", 1, 1e6, AUTO, "ranks", "Model replicas. auto: all ranks."),
-    NUMBER(INT, parallel.tensor, "1", 1, 1, 0, "ranks", "Ranks that share one layer."),
-    NUMBER(INT, parallel.pipeline, "1", 1, 1, 0, "ranks",
+    NUMBER(INT, parallel.data, "auto", 1, 1e6, AUTO, "ranks",
+           "Model replicas. auto: what the other axes leave of the ranks."),
+    NUMBER(INT, parallel.tensor, "1", 1, 1e6, 0, "ranks", "Ranks that share each layer."),
+    NUMBER(INT, parallel.pipeline, "1", 1, 1e6, 0, "ranks",
            "Ranks that share the layers of a model."),
-    NUMBER(INT, parallel.context, "1", 1, 1, 0, "ranks", "Ranks that share a sequence."),
+    NUMBER(INT, parallel.context, "1", 1, 1e6, 0, "ranks", "Ranks that share each sequence."),
     NUMBER(INT, parallel.expert, "1", 1, 1, 0, "ranks", "Ranks that share the experts of a layer."),
-    NUMBER(INT, parallel.zero, "1", 0, 1, 0, NULL,
-           "0: every replica updates all weights; 1: each a share, with its optimizer state."),
+    {"parallel.zero", TRI_FIELD_LEVEL3, offsetof(tri_spec, parallel.zero_stage), 4 * sizeof(int),
+                                                                                               "1", 0, 3, 0, 0, NULL,
+                                                                                               "What the data x context ranks share out: 0 nothing; 1 optimizer states; 2 gradients too; 3 "
+     "weights too. A list: ranks that share [weights, gradients, optimizer states], each dividing "
+     "the next.", NULL, NULL},
     NUMBER(DOUBLE, parallel.bucket_mb, "25", 0, 65536, ABOVE, "MiB",
            "Gradients that are reduced together, behind the backward pass."),
+    NUMBER(INT, parallel.prefetch, "1", 0, 64, 0, "blocks",
+           "Shared weights that are gathered ahead of their use."),
+    ENUM(parallel.quantize_weights, "none", weight_codes, in_order,
+         "How shared weights travel: none as they are; int8 in blocks with a scale."),
+    ENUM(parallel.quantize_gradients, "none", gradient_codes, in_order,
+         "How gradients travel: none as fp32; int8, int4 in blocks with a scale."),
+    CHOICE(parallel.schedule, "1f1b", schedules, 0,
+           "Order of the pipeline's work; `trireme check --schedule` draws it."),
+    NUMBER(INT, parallel.chunks, "1", 1, 1024, 0, "pieces",
+           "Pieces of the model on each pipeline rank (interleaved; zb_v: 2)."),
+    SWITCH(parallel.tensor_sequence, "true", 0, 0,
+           "Norms and residuals are shared out over the tensor axis, by rows."),
+    NUMBER(INT, parallel.tensor_chunks, "1", 1, 64, 0, "pieces",
+           "Pieces of a product, each of which overlaps with the collective of another."),
+    ENUM(parallel.context_mode, "ring", context_modes, in_order,
+         "How attention sees the whole sequence: ring: keys and values travel; ulysses: heads are "
+         "exchanged for tokens; allgather: all keys and values come together."),
+    NUMBER(INT, parallel.ulysses, "1", 1, 1e6, 0, "ranks",
+           "Neighbours of the context axis that exchange heads for tokens inside a ring."),
+    ENUM(parallel.recompute, "none", recomputations, in_order,
+         "Activations that backward makes again: none; selective: those of attention; full: all of "
+         "a block but its input."),
+    NUMBER(INT, parallel.recompute_layers, "auto", 1, 10000, AUTO, "blocks",
+           "First blocks of each piece to which recompute applies. auto: all."),
     CHOICE(optimizer.name, "adamw", tri_optim_names, FIXED, "The update rule."),
     NUMBER(DOUBLE, optimizer.lr, NULL, 0, 1000, ABOVE, NULL, "Peak learning rate."),
     NUMBER(DOUBLE2, optimizer.betas, "0.9, 0.95", 0, 1, BELOW, NULL,
@@ -142,6 +214,11 @@ static const tri_field spec_fields[] = {
            "Time between lines on the terminal; metrics.jsonl has every step."),
     NUMBER(INT, train.threads, "auto", 1, 4096, AUTO, "threads",
            "Threads of a rank. auto: cores of the host / ranks on it."),
+    NUMBER(DOUBLE, train.hang_seconds, "600", 0, 1e9, 0, "seconds",
+           "A step without progress for so long ends the job with a report of who waits for whom; "
+           "0: never."),
+    NUMBER(INT64, train.trace, "0", 0, 1e6, 0, "steps",
+           "Steps, after the first, that trace.json of the run's folder shows; 0: none."),
     NUMBER(INT64, checkpoint.every, "0", 0, 1e12, 0, "steps",
            "Time between checkpoints; 0: only at the end."),
     NUMBER(INT, checkpoint.keep, "3", 0, 1e6, 0, "checkpoints",

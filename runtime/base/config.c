@@ -95,8 +95,9 @@ static bool is_in_range(const tri_field *field, double x)
     return low && high;
 }
 
-static tri_status parse_integer(const tri_field *field, const tri_config_value *value,
-                                const char *item, int64_t *out)
+/* With `is_entry`: an entry of a list, whose range is another than the field's. */
+static tri_status parse_whole(const tri_field *field, const tri_config_value *value,
+                              const char *item, bool is_entry, int64_t *out)
 {
     char *end = NULL;
     errno = 0;
@@ -104,9 +105,17 @@ static tri_status parse_integer(const tri_field *field, const tri_config_value *
     long long number = strtoll(item, &end, 10);
     if (!strchr("+-0123456789", item[0]) || end == item || *end)
         return fail_item(field, value, item, "is not a whole number");
-    if (errno == ERANGE || !is_in_range(field, (double)number))
-        return fail_item(field, value, item, "is out of range");
+    bool is_inside = is_entry ? number >= 1 && number <= TRI_CONFIG_MAX_SIZE
+                              : is_in_range(field, (double)number);
+    if (errno == ERANGE || !is_inside) return fail_item(field, value, item, "is out of range");
     *out = number;
+    return TRI_OK;
+}
+
+static tri_status parse_integer(const tri_field *field, const tri_config_value *value,
+                                const char *item, int64_t *out)
+{
+    TRI_TRY(parse_whole(field, value, item, false, out));
     return TRI_OK;
 }
 
@@ -223,7 +232,8 @@ static tri_status store_integer(const tri_field *field, const tri_config_value *
                                 const char *item, void *place)
 {
     int64_t number = 0;
-    if (field->flags & TRI_FIELD_AUTO && strcmp(item, "auto") == 0)
+    const char *word = tri_config_word(field);
+    if (word && strcmp(item, word) == 0)
         number = field->automatic;
     else
         TRI_TRY(parse_integer(field, value, item, &number));
@@ -240,11 +250,23 @@ static tri_status store_bool(const tri_field *field, const tri_config_value *val
                              const char *item, void *place)
 {
     int number = strcmp(item, "true") == 0;
-    if (field->flags & TRI_FIELD_AUTO && strcmp(item, "auto") == 0)
+    const char *word = tri_config_word(field);
+    if (word && strcmp(item, word) == 0)
         number = field->automatic;
     else if (!number && strcmp(item, "false") != 0)
         return fail_item(field, value, item, "is neither true nor false");
     memcpy(place, &number, sizeof number);
+    return TRI_OK;
+}
+
+/* A level: what its list will be is for the owner of the key to say. */
+static tri_status store_level(const tri_field *field, const tri_config_value *value,
+                              const char *item, void *place)
+{
+    int64_t level = 0;
+    TRI_TRY(parse_integer(field, value, item, &level));
+    int stored[4] = {(int)level};
+    memcpy(place, stored, sizeof stored);
     return TRI_OK;
 }
 
@@ -261,6 +283,8 @@ static tri_status store_one(const tri_field *field, const tri_config_value *valu
         TRI_TRY(parse_unsigned(field, value, item, &natural));
         memcpy(place, &natural, sizeof natural);
         return TRI_OK;
+    case TRI_FIELD_LEVEL3:
+        return store_level(field, value, item, place);
     case TRI_FIELD_DOUBLE:
         TRI_TRY(parse_double(field, value, item, &real));
         memcpy(place, &real, sizeof real);
@@ -280,6 +304,26 @@ static tri_status store_one(const tri_field *field, const tri_config_value *valu
     return fail_takes(field, value, "is one value");
 }
 
+static tri_status store_list(const tri_field *field, const tri_config_value *value, void *place)
+{
+    double pair[2];
+    int level[4] = {-1};
+    int n = field->type == TRI_FIELD_LEVEL3 ? 3 : 2;
+    if (n != value->n_items) return fail_takes(field, value, "the list has another length");
+    for (int i = 0; i < n && field->type == TRI_FIELD_DOUBLE2; i++)
+        TRI_TRY(parse_double(field, value, value->items[i], &pair[i]));
+    for (int i = 0; i < n && field->type == TRI_FIELD_LEVEL3; i++) {
+        int64_t number = 0;
+        TRI_TRY(parse_whole(field, value, value->items[i], true, &number));
+        level[i + 1] = (int)number;
+    }
+    if (field->type == TRI_FIELD_LEVEL3)
+        memcpy(place, level, sizeof level);
+    else
+        memcpy(place, pair, sizeof pair);
+    return TRI_OK;
+}
+
 tri_status tri_config_set(const tri_config *config, void *object, const char *key,
                           const tri_config_value *value)
 {
@@ -293,14 +337,8 @@ tri_status tri_config_set(const tri_config *config, void *object, const char *ke
     }
     const tri_field *field = &config->fields[index];
     void *place = (char *)object + field->offset;
-    if (field->type == TRI_FIELD_DOUBLE2 && value->is_list) {
-        double pair[2];
-        if (value->n_items != 2) return fail_takes(field, value, "the list has another length");
-        for (int i = 0; i < 2; i++)
-            TRI_TRY(parse_double(field, value, value->items[i], &pair[i]));
-        memcpy(place, pair, sizeof pair);
-        return TRI_OK;
-    }
+    bool takes_list = field->type == TRI_FIELD_DOUBLE2 || field->type == TRI_FIELD_LEVEL3;
+    if (takes_list && value->is_list) return store_list(field, value, place);
     if (value->is_list) return fail_takes(field, value, "is a list");
     const char *item = value->items[0];
     if (!value->is_quoted && (!item[0] || strcmp(item, "~") == 0 || strcmp(item, "null") == 0))

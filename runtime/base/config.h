@@ -13,6 +13,9 @@
 /* Longest text of a key, and of a value as it is written (quoted, escaped). */
 enum { TRI_CONFIG_MAX_FIELDS = 128, TRI_CONFIG_TEXT_BYTES = 512, TRI_CONFIG_VALUE_BYTES = 1040 };
 
+/* Largest entry of the list of a TRI_FIELD_LEVEL3. */
+enum { TRI_CONFIG_MAX_SIZE = 1000000 };
+
 /* What a key takes and what lies at its offset. */
 typedef enum tri_field_type {
     TRI_FIELD_INT,     /* int */
@@ -20,6 +23,7 @@ typedef enum tri_field_type {
     TRI_FIELD_UINT64,  /* uint64_t; no range but the type's */
     TRI_FIELD_DOUBLE,  /* double */
     TRI_FIELD_DOUBLE2, /* double[2]: a list of two numbers */
+    TRI_FIELD_LEVEL3,  /* int[4]: a level, then three zeros; or -1, then a list of three sizes */
     TRI_FIELD_BOOL,    /* int: true 1, false 0 */
     TRI_FIELD_TEXT,    /* char[bytes] */
     TRI_FIELD_NAME,    /* char[bytes]: letters, digits and -_. : safe as a part of a path */
@@ -34,7 +38,8 @@ enum {
     TRI_FIELD_BELOW = 2,     /* max itself is not allowed */
     TRI_FIELD_FIXED = 4,     /* may not change when a run is resumed */
     TRI_FIELD_MAY_EMPTY = 8, /* texts and paths: "" is a value */
-    TRI_FIELD_AUTO = 16      /* the word `auto` is a value: automatic */
+    TRI_FIELD_AUTO = 16,     /* the word `auto` is a value: automatic */
+    TRI_FIELD_NONE = 32      /* the word `none` is a value: automatic */
 };
 
 /* One key. */
@@ -44,9 +49,9 @@ typedef struct tri_field {
     size_t offset;
     size_t bytes;        /* of texts */
     const char *initial; /* default as it would be written; NULL: the key is required */
-    double min, max;     /* of numbers, inclusive unless flags say otherwise */
+    double min, max;     /* of numbers and levels, inclusive unless flags say otherwise */
     unsigned flags;
-    int automatic; /* what `auto` stores */
+    int automatic; /* what `auto` or `none` stores */
     const char *unit;
     const char *doc;
     const char *const *(*choices)(void); /* NULL-terminated names */
@@ -104,6 +109,9 @@ void tri_config_format(const tri_field *field, const void *object, char *out, si
 
 /* All keys as YAML; reading it gives the same object. Not collective. */
 void tri_config_dump(const tri_config *config, const void *object, FILE *stream);
+
+/* The word that the key takes in place of a number: "auto", "none"; NULL: neither. Not collective. */
+const char *tri_config_word(const tri_field *field);
 
 /* What the key takes, in words: "a whole number from 1 to 4096, or auto". Not collective. */
 void tri_config_takes(const tri_field *field, char *out, size_t out_bytes);

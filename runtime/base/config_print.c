@@ -55,11 +55,27 @@ static void format_pair(const void *place, char *out, size_t out_bytes)
     snprintf(out, out_bytes, "[%s, %s]", text[0], text[1]);
 }
 
+const char *tri_config_word(const tri_field *field)
+{
+    if (field->flags & TRI_FIELD_AUTO) return "auto";
+    return field->flags & TRI_FIELD_NONE ? "none" : NULL;
+}
+
+static void format_level(const void *place, char *out, size_t out_bytes)
+{
+    int level[4];
+    memcpy(level, place, sizeof level);
+    if (level[0] >= 0)
+        snprintf(out, out_bytes, "%d", level[0]);
+    else
+        snprintf(out, out_bytes, "[%d, %d, %d]", level[1], level[2], level[3]);
+}
+
 static void format_int(const tri_field *field, int64_t number, char *out, size_t out_bytes)
 {
-    bool is_auto = field->flags & TRI_FIELD_AUTO && number == field->automatic;
-    if (is_auto)
-        snprintf(out, out_bytes, "auto");
+    const char *word = tri_config_word(field);
+    if (word && number == field->automatic)
+        snprintf(out, out_bytes, "%s", word);
     else if (field->type == TRI_FIELD_BOOL)
         snprintf(out, out_bytes, "%s", number ? "true" : "false");
     else
@@ -101,6 +117,9 @@ void tri_config_format(const tri_field *field, const void *object, char *out, si
         break;
     case TRI_FIELD_DOUBLE2:
         format_pair(place, out, out_bytes);
+        break;
+    case TRI_FIELD_LEVEL3:
+        format_level(place, out, out_bytes);
         break;
     case TRI_FIELD_NAME:
     case TRI_FIELD_TEXT:
@@ -185,6 +204,11 @@ void tri_config_takes(const tri_field *field, char *out, size_t out_bytes)
         append(out, out_bytes, "a list of two numbers");
         take_range(field, out, out_bytes);
         break;
+    case TRI_FIELD_LEVEL3:
+        append(out, out_bytes, "a whole number");
+        take_range(field, out, out_bytes);
+        append(out, out_bytes, ", or a list of three from 1 to %d", TRI_CONFIG_MAX_SIZE);
+        break;
     case TRI_FIELD_BOOL:
         append(out, out_bytes, "true or false");
         break;
@@ -204,7 +228,8 @@ void tri_config_takes(const tri_field *field, char *out, size_t out_bytes)
         take_choices(field, out, out_bytes);
         break;
     }
-    if (field->flags & TRI_FIELD_AUTO) append(out, out_bytes, ", or auto");
+    const char *word = tri_config_word(field);
+    if (word) append(out, out_bytes, ", or %s", word);
 }
 
 static void print_row(const tri_field *field, FILE *stream)

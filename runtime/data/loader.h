@@ -18,6 +18,7 @@ typedef struct tri_data_config {
     char format[16], tokenizer[16];
     char dataset[128];
     double holdout;
+    int separator; /* token id that ends a document; -1: none */
 } tri_data_config;
 
 typedef struct tri_loader tri_loader;

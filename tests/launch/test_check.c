@@ -15,7 +15,7 @@ static tri_status print(int ranks, int zero, char *out, size_t out_bytes)
 {
     tri_spec spec;
     TRI_TRY(tri_spec_parse(text, strlen(text), "t", &spec));
-    spec.parallel.zero = zero;
+    spec.parallel.zero_stage = zero;
     TRI_TRY(tri_spec_check(&spec, ranks));
     tri_job_plan plan = {
         .params = 123456,

@@ -91,7 +91,7 @@ static tri_status job_body(tri_comm *world, void *arg)
     job_case *c = arg;
     tri_spec spec;
     TRI_TRY(tri_spec_parse(c->yaml, strlen(c->yaml), "test.yaml", &spec));
-    spec.parallel.zero = c->zero;
+    spec.parallel.zero_stage = c->zero;
     spec.train.threads = 1;
     TRI_TRY(tri_spec_check(&spec, tri_comm_size(world)));
     tri_job *job = NULL;

@@ -53,8 +53,17 @@ TRI_TEST(defaults)
            "%g", spec.model.rope_theta);
     EXPECT(strcmp(spec.data.format, "text") == 0 && spec.data.holdout == 0.05, "%s",
            spec.data.format);
-    EXPECT(spec.parallel.data == 0 && spec.parallel.zero == 1 && spec.parallel.bucket_mb == 25,
-           "%d", spec.parallel.zero);
+    EXPECT(spec.parallel.data == 0 && spec.parallel.zero_stage == 1 && spec.parallel.zero[2] == 0 &&
+               spec.parallel.bucket_mb == 25,
+           "%d", spec.parallel.zero_stage);
+    EXPECT(spec.parallel.tensor == 1 && spec.parallel.pipeline == 1 && spec.parallel.context == 1 &&
+               spec.parallel.chunks == 1 && spec.parallel.tensor_sequence == 1 &&
+               spec.parallel.prefetch == 1 && spec.parallel.context_mode == 0 &&
+               spec.parallel.ulysses == 1 && spec.parallel.recompute == 0,
+           "%d", spec.parallel.tensor);
+    EXPECT(strcmp(spec.parallel.schedule, "1f1b") == 0, "%s", spec.parallel.schedule);
+    EXPECT(spec.data.separator == -1, "%d", spec.data.separator);
+    EXPECT(spec.train.hang_seconds == 600 && spec.train.trace == 0, "%g", spec.train.hang_seconds);
     EXPECT(spec.optimizer.betas[0] == 0.9 && spec.optimizer.betas[1] == 0.95 &&
                spec.optimizer.epsilon == 1e-8 && spec.optimizer.weight_decay == 0.1 &&
                spec.optimizer.clip == 1,
@@ -78,8 +87,8 @@ TRI_TEST(unknown_keys_name_the_nearest)
                   "unknown key 'betas'; did you mean 'optimizer.betas'?");
     EXPECT_STATUS(parse_with("x", "modle: {dropout: 0.1}"), TRI_EINVAL,
                   "unknown key 'modle.dropout'; did you mean 'model.dropout'?");
-    EXPECT_STATUS(parse_with("x", "parallel: {schedule: 1f1b}"), TRI_EINVAL,
-                  "unknown key 'parallel.schedule'");
+    EXPECT_STATUS(parse_with("x", "parallel: {schedul: 1f1b}"), TRI_EINVAL,
+                  "unknown key 'parallel.schedul'; did you mean 'parallel.schedule'?");
     EXPECT_STATUS(parse_with("x", "entirely_else: 1"), TRI_EINVAL, "trireme help spec");
     EXPECT_STATUS(parse_with("x", "nothing_here: {}"), TRI_EINVAL, "unknown key 'nothing_here'");
     EXPECT_STATUS(parse_with("x", "<<: {seed: 1}"), TRI_EINVAL, "unknown key '<<.seed'");
@@ -105,12 +114,11 @@ TRI_TEST(wrong_values_say_what_is_right)
         {"x",         "schedule: {final: 1.5}",                                                   "takes a number from 0 to 1"                         },
         {"x",         "schedule: {warmup: 1e3}",                                                  "'1e3' is not a whole number"                        },
         {"x",         "schedule: {warmup: 99999999999999999999}",                                 "is out of range"                                    },
-        {"x",         "parallel: {tensor: 2}",                                                    "this version runs 1"                                },
-        {"x",         "parallel: {pipeline: 2}",                                                  "this version runs 1"                                },
-        {"x",         "parallel: {context: 4}",                                                   "this version runs 1"                                },
-        {"x",         "parallel: {expert: 2}",                                                    "this version runs 1"                                },
-        {"x",         "parallel: {zero: 2}",                                                      "takes a whole number from 0 to 1"                   },
-        {"x",         "parallel: {data: some}",                                                   "from 1 to 1000000, or auto"                         },
+        {"x",         "parallel: {zero: 4}",
+         "parallel.zero: '4' is out of range: takes a whole number from 0 to 3, or a list of "
+         "three"                                                                                                                                       },
+        {"x",         "parallel: {zero: [1, 2, 0]}",
+         "'0' is out of range: takes a whole number from 0 to 3, or a list of three from 1 to"                                                         },
         {"x",         "parallel: 4",                                                              "'parallel' is a section"                            },
         {"x",         "checkpoint: {keep: -1}",                                                   "takes a whole number from 0"                        },
         {"name",      "name: a/b",                                                                "'a/b' is not a name"                                },
@@ -140,6 +148,30 @@ TRI_TEST(wrong_values_say_what_is_right)
     return TRI_OK;
 }
 
+TRI_TEST(wrong_layouts_say_what_is_right)
+{
+    static const struct {
+        const char *line, *part;
+    } cases[] = {
+        {"parallel: {tensor: 0}",                "takes a whole number from 1"                     },
+        {"parallel: {zero: [1, 2]}",             "the list has another length"                     },
+        {"parallel: {zero: all}",                "'all' is not a whole number"                     },
+        {"parallel: {schedule: 2f2b}",           "takes gpipe, 1f1b, interleaved, zb_h1 or zb_v"   },
+        {"parallel: {context_mode: star}",       "takes ring, ulysses or allgather"                },
+        {"parallel: {recompute: some}",          "takes none, selective or full"                   },
+        {"parallel: {recompute_layers: 0}",      "takes a whole number from 1 to 10000, or auto"   },
+        {"parallel: {quantize_weights: int4}",   "takes none or int8"                              },
+        {"parallel: {quantize_gradients: int2}", "takes none, int8 or int4"                        },
+        {"train.hang_seconds: -1",               "takes a number from 0"                           },
+        {"data.separator: -1",                   "takes a whole number from 0 to 16777215, or none"},
+        {"parallel: {expert: 2}",                "this version runs 1"                             },
+        {"parallel: {data: some}",               "from 1 to 1000000, or auto"                      },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+        EXPECT_STATUS(parse_with("x", cases[i].line), TRI_EINVAL, cases[i].part);
+    return TRI_OK;
+}
+
 TRI_TEST(dump_reads_back)
 {
     tri_spec first;
@@ -166,6 +198,31 @@ TRI_TEST(dump_reads_back)
     TRI_FREE(text);
     TRI_FREE(again);
     TRI_TRY(rc);
+    return TRI_OK;
+}
+
+/* A level stays a level and a list a list, whatever a check has resolved. */
+TRI_TEST(levels_and_lists_read_back)
+{
+    static const char *const lines[] = {"0", "3", "[1, 2, 8]"};
+    for (int i = 0; i < 3; i++) {
+        char line[64];
+        char want[64];
+        char copy[4096];
+        snprintf(copy, sizeof copy, "%sparallel.zero: %s\ndata.separator: %s\n", good, lines[i],
+                 i ? "7" : "none");
+        tri_spec spec;
+        TRI_TRY(parse(copy, &spec));
+        EXPECT(spec.data.separator == (i ? 7 : -1), "%d", spec.data.separator);
+        EXPECT(spec.parallel.zero_stage == (i == 0 ? 0 : i == 1 ? 3 : -1), "%s", lines[i]);
+        if (i < 2) memcpy(spec.parallel.zero, (const int[]){4, 4, 4}, sizeof spec.parallel.zero);
+        char *text = NULL;
+        TRI_TRY(tri_spec_dump(&spec, &text));
+        snprintf(line, sizeof line, "  zero: %s\n", lines[i]);
+        snprintf(want, sizeof want, "  separator: %s\n", i ? "7" : "none");
+        EXPECT(strstr(text, line) && strstr(text, want), "no '%s' in\n%s", line, text);
+        TRI_FREE(text);
+    }
     return TRI_OK;
 }
 
@@ -284,7 +341,9 @@ TRI_TEST(fixed_keys_are_found)
 }
 
 TRI_TEST_MAIN(TRI_TEST_ROW(defaults), TRI_TEST_ROW(unknown_keys_name_the_nearest),
-              TRI_TEST_ROW(wrong_values_say_what_is_right), TRI_TEST_ROW(dump_reads_back),
+              TRI_TEST_ROW(wrong_values_say_what_is_right),
+              TRI_TEST_ROW(wrong_layouts_say_what_is_right), TRI_TEST_ROW(dump_reads_back),
+              TRI_TEST_ROW(levels_and_lists_read_back),
               TRI_TEST_ROW(overrides_win_and_paths_have_a_base),
               TRI_TEST_ROW(override_gives_a_required_key), TRI_TEST_ROW(reference_is_current),
               TRI_TEST_ROW(table_is_sound), TRI_TEST_ROW(fixed_keys_are_found))
