@@ -214,7 +214,7 @@ tri_status tri_model_prepare(tri_model *model, int64_t sequences, int64_t length
     TRI_TRY(tri_model_begin(model));
     tri_layer_call call = tri_model_call(model, sequences, length);
     bool training = model->args.training;
-    tri_attention_scratch scratch = {model->scratch.inner, model->scratch.wide};
+    tri_attention_scratch scratch = {NULL, model->scratch.inner, model->scratch.wide};
     for (int64_t layer = 0; layer < model->config.layers; layer++) {
         const tri_model_block *block = &model->blocks[layer];
         const tri_model_store *store = tri_model_store_of(model, layer);

@@ -39,6 +39,8 @@ static tri_attention_args args_of(const tri_layer_call *call, const tri_attentio
         .batch = call->sequences,
         .n_query = call->length,
         .n_key = call->length,
+        .visible = call->visible,
+        .visible_stride = call->visible_stride,
         .heads = attention->heads,
         .kv_heads = attention->kv_heads,
         .head_size = attention->head_size,
@@ -105,12 +107,12 @@ tri_status tri_attention_layer_forward(const tri_layer_call *call,
                                        const tri_attention_store *store,
                                        const tri_attention_cache *cache, void *branch)
 {
-    TRI_TRY(tri_linear_forward(call, &attention->qkv, y, store->qkv));
+    TRI_TRY(tri_split_columns_forward(call, &attention->qkv, y, store->qkv));
     TRI_TRY(rotate(call, attention, store->qkv, false));
     tri_attention_args args = args_of(call, attention, store);
     if (cache) use_cache(call, attention, cache, &args);
     TRI_TRY(tri_attention_forward(call->kernels, &args));
-    return tri_linear_forward(call, &attention->out, store->mix, branch);
+    return tri_split_rows_forward(call, &attention->out, store->mix, branch);
 }
 
 static tri_status kernel_backward(const tri_layer_call *call, const tri_attention_layer *attention,
@@ -131,20 +133,20 @@ tri_status tri_attention_layer_backward_input(const tri_layer_call *call,
                                               const tri_attention_scratch *scratch, void *spare,
                                               void *dy)
 {
-    TRI_TRY(tri_linear_backward_input(call, &attention->out, dbranch, scratch->dmix, NULL));
+    TRI_TRY(tri_split_rows_backward_input(call, &attention->out, dbranch, scratch->dbranch,
+                                          scratch->dmix));
     TRI_TRY(kernel_backward(call, attention, store, scratch));
     TRI_TRY(rotate(call, attention, scratch->dqkv, true));
-    return tri_linear_backward_input(call, &attention->qkv, scratch->dqkv, dy, spare);
+    return tri_split_columns_backward_input(call, &attention->qkv, scratch->dqkv, dy, spare);
 }
 
 tri_status tri_attention_layer_backward_weight(const tri_layer_call *call,
                                                const tri_attention_layer *attention,
                                                const tri_attention_store *store, const void *y,
-                                               const void *dbranch,
                                                const tri_attention_scratch *scratch)
 {
-    TRI_TRY(tri_linear_backward_weight(call, &attention->out, store->mix, dbranch));
-    return tri_linear_backward_weight(call, &attention->qkv, y, scratch->dqkv);
+    tri_split_before out = {&attention->out, store->mix, scratch->dbranch};
+    return tri_split_columns_backward_weight(call, &attention->qkv, y, scratch->dqkv, &out);
 }
 
 tri_status tri_attention_layer_prepare(const tri_layer_call *call,
@@ -152,8 +154,8 @@ tri_status tri_attention_layer_prepare(const tri_layer_call *call,
                                        const tri_attention_store *store,
                                        const tri_attention_scratch *scratch, bool training)
 {
-    TRI_TRY(tri_linear_prepare(call, &attention->qkv, training));
-    TRI_TRY(tri_linear_prepare(call, &attention->out, training));
+    TRI_TRY(tri_split_columns_prepare(call, &attention->qkv, training));
+    TRI_TRY(tri_split_rows_prepare(call, &attention->out, training));
     tri_attention_args args = args_of(call, attention, store);
     TRI_TRY(tri_attention_forward(call->kernels, &args));
     return training ? kernel_backward(call, attention, store, scratch) : TRI_OK;
@@ -168,4 +170,10 @@ size_t tri_attention_layer_workspace(const tri_layer_call *call,
     args.n_query = 1;
     size_t one_bytes = tri_attention_workspace(call->kernels, &args);
     return bytes > one_bytes ? bytes : one_bytes;
+}
+
+void tri_attention_layer_traffic(const tri_layer_call *call, tri_tensor_passes passes,
+                                 tri_traffic_list *list)
+{
+    tri_split_traffic(call, "attention", passes, list);
 }

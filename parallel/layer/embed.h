@@ -6,9 +6,10 @@
 #include "parallel/layer/layer.h"
 
 typedef struct tri_embed_layer {
-    int64_t vocab, width;
-    tri_param *token;    /* [vocab, width] */
-    tri_param *position; /* [context, width]; NULL: none */
+    int64_t vocab, width; /* vocab: rows of this rank */
+    tri_param *token;     /* [vocab, width] */
+    tri_param *position;  /* [context, width]; NULL: none */
+    int64_t first;        /* id of the first row of this rank */
 } tri_embed_layer;
 
 /* x [rows, width] = token[id] + position. Not collective. ids lie in [0, vocab). */

@@ -11,6 +11,18 @@
 /* Streams have 56 bits: 16 for the place, 40 for the sample. */
 enum { SITE_SHIFT = 40 };
 
+static const tri_tensor_axis alone = {.size = 1, .chunks = 1};
+
+const tri_tensor_axis *tri_layer_tensor(const tri_layer_call *call)
+{
+    return call->tensor ? call->tensor : &alone;
+}
+
+int64_t tri_layer_outer_rows(const tri_layer_call *call)
+{
+    return tri_tensor_outer_rows(tri_layer_tensor(call), tri_layer_rows(call));
+}
+
 tri_status tri_layer_dropout(const tri_layer_call *call, int64_t site, int64_t width, const void *x,
                              void *y)
 {
@@ -18,7 +30,7 @@ tri_status tri_layer_dropout(const tri_layer_call *call, int64_t site, int64_t w
     assert(call->dropout > 0 && site >= 0 && site < (1 << 16));
     tri_dropout_args args = {
         .dtype = call->dtype,
-        .rows = tri_layer_rows(call),
+        .rows = tri_layer_outer_rows(call),
         .width = width,
         .rows_per_sample = call->length,
         .sample = call->sample,

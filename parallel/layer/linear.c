@@ -51,15 +51,15 @@ void tri_linear_join(tri_linear *linear, tri_dtype dtype)
     linear->fused_gradient = gradient;
 }
 
-static tri_status forward(const tri_layer_call *call, const tri_linear *linear, const void *x,
-                          void *y, matmul_fn matmul)
+static tri_status forward(const tri_layer_call *call, const tri_linear *linear, int64_t rows,
+                          const void *x, void *y, matmul_fn matmul)
 {
     int n = linear->fused_weight ? 1 : linear->n_parts;
     for (int i = 0; i < n; i++) {
         linear_span span = span_of(linear, linear->fused_weight, i);
         const tri_param *bias = linear->bias[span.first];
         tri_matmul_args args = {
-            .m = tri_layer_rows(call),
+            .m = rows,
             .n = span.rows,
             .k = linear->in,
             .a = x,
@@ -79,14 +79,14 @@ static tri_status forward(const tri_layer_call *call, const tri_linear *linear, 
 }
 
 /* Products of parts that lie apart are added in the activations' type: sums of at most three. */
-static tri_status backward_input(const tri_layer_call *call, const tri_linear *linear,
+static tri_status backward_input(const tri_layer_call *call, const tri_linear *linear, int64_t rows,
                                  const void *dy, void *const dx[2], matmul_fn matmul)
 {
     int n = linear->fused_weight ? 1 : linear->n_parts;
     for (int i = 0; i < n; i++) {
         linear_span span = span_of(linear, linear->fused_weight, i);
         tri_matmul_args args = {
-            .m = tri_layer_rows(call),
+            .m = rows,
             .n = linear->in,
             .k = span.rows,
             .a = tri_layer_at(dy, span.row, call->dtype),
@@ -136,16 +136,16 @@ static tri_status backward_weight(const tri_layer_call *call, const tri_linear *
     return TRI_OK;
 }
 
-tri_status tri_linear_forward(const tri_layer_call *call, const tri_linear *linear, const void *x,
-                              void *y)
+tri_status tri_linear_forward(const tri_layer_call *call, const tri_linear *linear, int64_t rows,
+                              const void *x, void *y)
 {
-    return forward(call, linear, x, y, tri_matmul);
+    return forward(call, linear, rows, x, y, tri_matmul);
 }
 
 tri_status tri_linear_backward_input(const tri_layer_call *call, const tri_linear *linear,
-                                     const void *dy, void *dx, void *scratch)
+                                     int64_t rows, const void *dy, void *dx, void *scratch)
 {
-    return backward_input(call, linear, dy, (void *const[2]){dx, scratch}, tri_matmul);
+    return backward_input(call, linear, rows, dy, (void *const[2]){dx, scratch}, tri_matmul);
 }
 
 tri_status tri_linear_backward_weight(const tri_layer_call *call, const tri_linear *linear,
@@ -154,11 +154,16 @@ tri_status tri_linear_backward_weight(const tri_layer_call *call, const tri_line
     return backward_weight(call, linear, x, dy, tri_matmul);
 }
 
-tri_status tri_linear_prepare(const tri_layer_call *call, const tri_linear *linear, bool training)
+tri_status tri_linear_prepare(const tri_layer_call *call, const tri_linear *linear, int64_t rows,
+                              bool training)
 {
     void *const none[2] = {NULL, NULL};
-    TRI_TRY(forward(call, linear, NULL, NULL, tri_matmul_prepare));
+    TRI_TRY(forward(call, linear, rows, NULL, NULL, tri_matmul_prepare));
     if (!training) return TRI_OK;
-    TRI_TRY(backward_input(call, linear, NULL, none, tri_matmul_prepare));
+    return backward_input(call, linear, rows, NULL, none, tri_matmul_prepare);
+}
+
+tri_status tri_linear_prepare_weight(const tri_layer_call *call, const tri_linear *linear)
+{
     return backward_weight(call, linear, NULL, NULL, tri_matmul_prepare);
 }

@@ -26,24 +26,28 @@ int64_t tri_linear_out(const tri_linear *linear);
 /* Find out whether the parts lie together, once parameters are bound. Not collective. */
 void tri_linear_join(tri_linear *linear, tri_dtype dtype);
 
-/* y [rows, out] = x [rows, in] W^T + b. Not collective. */
+/* y [rows, out] = x [rows, in] W^T + b, of any `rows`. Not collective. */
 TRI_MUST_USE tri_status tri_linear_forward(const tri_layer_call *call, const tri_linear *linear,
-                                           const void *x, void *y);
+                                           int64_t rows, const void *x, void *y);
 
-/* dx [rows, in] = dy [rows, out] W. Not collective. Writes: dx =; scratch [rows, in] is used where the
- * parts lie apart. */
+/* dx [rows, in] = dy [rows, out] W, of any `rows`. Not collective. Writes: dx =; scratch [rows, in] is
+ * used where the parts lie apart. */
 TRI_MUST_USE tri_status tri_linear_backward_input(const tri_layer_call *call,
-                                                  const tri_linear *linear, const void *dy,
-                                                  void *dx, void *scratch);
+                                                  const tri_linear *linear, int64_t rows,
+                                                  const void *dy, void *dx, void *scratch);
 
-/* dW += dy^T x, db += column sums of dy. Not collective. */
+/* dW += dy^T x, db += column sums of dy, over all rows of the call. Not collective. */
 TRI_MUST_USE tri_status tri_linear_backward_weight(const tri_layer_call *call,
                                                    const tri_linear *linear, const void *x,
                                                    const void *dy);
 
-/* Create the primitives of the three functions (of the first alone where not training). Not
- * collective. */
+/* Create the primitives of the first two functions for `rows` rows (of the first alone where not
+ * training). Not collective. */
 TRI_MUST_USE tri_status tri_linear_prepare(const tri_layer_call *call, const tri_linear *linear,
-                                           bool training);
+                                           int64_t rows, bool training);
+
+/* Create those of the third. Not collective. */
+TRI_MUST_USE tri_status tri_linear_prepare_weight(const tri_layer_call *call,
+                                                  const tri_linear *linear);
 
 #endif

@@ -11,8 +11,9 @@
 #include "runtime/arena.h"
 
 typedef struct tri_loss_layer {
-    int64_t width, vocab;
-    tri_param *head; /* [vocab, width] */
+    int64_t width, vocab; /* vocab: columns of this rank; may be 0 */
+    int64_t first;        /* id of the first column of this rank */
+    tri_param *head;      /* [vocab, width] */
     /* set by tri_loss_layer_declare */
     int64_t chunk_rows, chunk_columns, stride;
     void *logits;                  /* [chunk_rows, stride] */

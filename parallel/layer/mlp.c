@@ -10,7 +10,7 @@ tri_status tri_mlp_layer_forward(const tri_layer_call *call, const tri_mlp_layer
                                  const void *y, const tri_mlp_store *store, void *branch)
 {
     int64_t rows = tri_layer_rows(call);
-    TRI_TRY(tri_linear_forward(call, &mlp->up, y, store->wide));
+    TRI_TRY(tri_split_columns_forward(call, &mlp->up, y, store->wide));
     if (mlp->gated)
         TRI_TRY(tri_swiglu_forward(call->kernels, call->dtype, rows, mlp->width, 2 * mlp->width,
                                    store->wide, tri_layer_at(store->wide, mlp->width, call->dtype),
@@ -18,7 +18,7 @@ tri_status tri_mlp_layer_forward(const tri_layer_call *call, const tri_mlp_layer
     else
         TRI_TRY(tri_gelu_forward(call->kernels, call->dtype, rows * mlp->width, store->wide,
                                  store->act));
-    return tri_linear_forward(call, &mlp->down, store->act, branch);
+    return tri_split_rows_forward(call, &mlp->down, store->act, branch);
 }
 
 static tri_status gate_backward(const tri_layer_call *call, const tri_mlp_layer *mlp,
@@ -41,30 +41,38 @@ static tri_status gate_backward(const tri_layer_call *call, const tri_mlp_layer 
 
 tri_status tri_mlp_layer_backward_input(const tri_layer_call *call, const tri_mlp_layer *mlp,
                                         const tri_mlp_store *store, const void *dbranch,
-                                        void *dwide, void *dy)
+                                        const tri_mlp_scratch *scratch, void *dy)
 {
-    TRI_TRY(tri_linear_backward_input(call, &mlp->down, dbranch, dwide, NULL));
+    void *dwide = scratch->dwide;
+    TRI_TRY(tri_split_rows_backward_input(call, &mlp->down, dbranch, scratch->dbranch, dwide));
     if (mlp->gated) {
         TRI_TRY(gate_backward(call, mlp, store, dwide));
         /* dwide is free now: it serves as scratch where gate and up lie apart. */
-        return tri_linear_backward_input(call, &mlp->up, store->wide, dy, dwide);
+        return tri_split_columns_backward_input(call, &mlp->up, store->wide, dy, dwide);
     }
     TRI_TRY(tri_gelu_backward(call->kernels, call->dtype, tri_layer_rows(call) * mlp->width,
                               store->wide, dwide, dwide));
-    return tri_linear_backward_input(call, &mlp->up, dwide, dy, NULL);
+    return tri_split_columns_backward_input(call, &mlp->up, dwide, dy, NULL);
 }
 
 tri_status tri_mlp_layer_backward_weight(const tri_layer_call *call, const tri_mlp_layer *mlp,
                                          const tri_mlp_store *store, const void *y,
-                                         const void *dbranch, const void *dwide)
+                                         const tri_mlp_scratch *scratch)
 {
-    TRI_TRY(tri_linear_backward_weight(call, &mlp->down, store->act, dbranch));
-    return tri_linear_backward_weight(call, &mlp->up, y, mlp->gated ? store->wide : dwide);
+    tri_split_before down = {&mlp->down, store->act, scratch->dbranch};
+    const void *dwide = mlp->gated ? store->wide : scratch->dwide;
+    return tri_split_columns_backward_weight(call, &mlp->up, y, dwide, &down);
 }
 
 tri_status tri_mlp_layer_prepare(const tri_layer_call *call, const tri_mlp_layer *mlp,
                                  bool training)
 {
-    TRI_TRY(tri_linear_prepare(call, &mlp->up, training));
-    return tri_linear_prepare(call, &mlp->down, training);
+    TRI_TRY(tri_split_columns_prepare(call, &mlp->up, training));
+    return tri_split_rows_prepare(call, &mlp->down, training);
+}
+
+void tri_mlp_layer_traffic(const tri_layer_call *call, tri_tensor_passes passes,
+                           tri_traffic_list *list)
+{
+    tri_split_traffic(call, "MLP", passes, list);
 }

@@ -8,7 +8,7 @@ static tri_norm_args args_of(const tri_layer_call *call, const tri_norm_layer *n
                              const tri_norm_store *store)
 {
     return (tri_norm_args){
-        .rows = tri_layer_rows(call),
+        .rows = tri_layer_outer_rows(call),
         .width = norm->width,
         .dtype = call->dtype,
         .epsilon = norm->epsilon,

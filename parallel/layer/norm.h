@@ -14,7 +14,8 @@ typedef struct tri_norm_layer {
     tri_param *bias; /* NULL: RMS norm */
 } tri_norm_layer;
 
-/* What forward leaves to backward. x and y [rows, width]; mean (unused by RMS norm), rstd [rows]. */
+/* What forward leaves to backward. x and y [outer rows, width]; mean (unused by RMS norm),
+ * rstd [outer rows]. */
 typedef struct tri_norm_store {
     void *x, *y;
     float *mean, *rstd;
@@ -31,7 +32,7 @@ TRI_MUST_USE tri_status tri_norm_layer_backward_input(const tri_layer_call *call
                                                       const tri_norm_store *store, const void *dy,
                                                       const void *add, void *dx);
 
-/* Gradients of weight and bias += . Not collective. */
+/* Gradients of weight and bias += : of the outer rows of this rank. Not collective. */
 TRI_MUST_USE tri_status tri_norm_layer_backward_weight(const tri_layer_call *call,
                                                        const tri_norm_layer *norm,
                                                        const tri_norm_store *store, const void *dy);

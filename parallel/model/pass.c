@@ -109,10 +109,10 @@ static tri_status mlp_backward(tri_model *model, const tri_layer_call *call, int
     const tri_model_scratch *scratch = &model->scratch;
     void *dbranch = NULL;
     TRI_TRY(branch_gradient(model, call, mlp_site(layer), &dbranch));
-    TRI_TRY(tri_mlp_layer_backward_input(call, &block->mlp, &store->mlp, dbranch, scratch->wide,
+    tri_mlp_scratch inner = {dbranch, scratch->wide};
+    TRI_TRY(tri_mlp_layer_backward_input(call, &block->mlp, &store->mlp, dbranch, &inner,
                                          scratch->inner));
-    TRI_TRY(tri_mlp_layer_backward_weight(call, &block->mlp, &store->mlp, store->norm2.y, dbranch,
-                                          scratch->wide));
+    TRI_TRY(tri_mlp_layer_backward_weight(call, &block->mlp, &store->mlp, store->norm2.y, &inner));
     TRI_TRY(tri_norm_layer_backward_weight(call, &block->norm2, &store->norm2, scratch->inner));
     TRI_TRY(complete(ready, block->norm2.weight));
     return tri_norm_layer_backward_input(call, &block->norm2, &store->norm2, scratch->inner,
@@ -125,14 +125,14 @@ static tri_status attention_backward(tri_model *model, const tri_layer_call *cal
     const tri_model_block *block = &model->blocks[layer];
     const tri_model_store *store = &block->own;
     const tri_model_scratch *scratch = &model->scratch;
-    tri_attention_scratch inner = {scratch->inner, scratch->wide};
     void *dbranch = NULL;
     TRI_TRY(branch_gradient(model, call, attention_site(layer), &dbranch));
+    tri_attention_scratch inner = {dbranch, scratch->inner, scratch->wide};
     /* The MLP's backward has passed: norm2.y is free, and serves where q, k and v lie apart. */
     TRI_TRY(tri_attention_layer_backward_input(call, &block->attention, &store->attention, dbranch,
                                                &inner, store->norm2.y, scratch->inner));
     TRI_TRY(tri_attention_layer_backward_weight(call, &block->attention, &store->attention,
-                                                store->norm1.y, dbranch, &inner));
+                                                store->norm1.y, &inner));
     TRI_TRY(tri_norm_layer_backward_weight(call, &block->norm1, &store->norm1, scratch->inner));
     TRI_TRY(complete(ready, block->norm1.weight));
     return tri_norm_layer_backward_input(call, &block->norm1, &store->norm1, scratch->inner,

@@ -53,6 +53,11 @@ static inline void draw(uint64_t stream, int64_t n, float *out, double *wide)
         wide[i] = (double)out[i];
 }
 
+static inline tri_param param_of(int index, int64_t count, const float *weight, float *gradient)
+{
+    return (tri_param){.index = index, .count = count, .weight = weight, .gradient = gradient};
+}
+
 static inline void narrow(int64_t n, const double *in, float *out)
 {
     for (int64_t i = 0; i < n; i++)

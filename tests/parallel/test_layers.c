@@ -51,8 +51,8 @@ static void linear_make(linear_case *c, int64_t gap)
         float *b = c->bias + row + p * gap;
         narrow(out[p] * C, c->w + row * C, w);
         narrow(out[p], c->b + row, b);
-        c->params[p] = (tri_param){p, out[p] * C, w, c->dweight + (w - c->weight)};
-        c->params[3 + p] = (tri_param){3 + p, out[p], b, c->dbias + (b - c->bias)};
+        c->params[p] = param_of(p, out[p] * C, w, c->dweight + (w - c->weight));
+        c->params[3 + p] = param_of(3 + p, out[p], b, c->dbias + (b - c->bias));
         c->linear.weight[p] = &c->params[p];
         c->linear.bias[p] = &c->params[3 + p];
         row += out[p];
@@ -67,12 +67,12 @@ static tri_status linear_check(bench *b, linear_case *c)
 {
     static double y[ROWS * OUT];
     static float got[ROWS * OUT], want[OUT * C], dw[OUT * C], scratch[ROWS * C];
-    TRI_TRY(tri_linear_forward(&b->call, &c->linear, c->fx, got));
+    TRI_TRY(tri_linear_forward(&b->call, &c->linear, ROWS, c->fx, got));
     scalar_linear((int64_t[]){ROWS, C, OUT}, c->x, c->w, c->b, y);
     narrow(ROWS * OUT, y, want);
     EXPECT_NEAR(ROWS * OUT, got, want, "y");
 
-    TRI_TRY(tri_linear_backward_input(&b->call, &c->linear, c->fdy, got, scratch));
+    TRI_TRY(tri_linear_backward_input(&b->call, &c->linear, ROWS, c->fdy, got, scratch));
     differences(linear_objective, c, ROWS * C, c->x, want);
     EXPECT_NEAR(ROWS * C, got, want, "dx");
 
@@ -145,10 +145,7 @@ static tri_status norm_check(bool rms)
     draw(5, ROWS * C, branch, c.x);
     for (int i = 0; i < ROWS * C; i++)
         c.x[i] += wide[i];
-    tri_param params[2] = {
-        {0, C, w,    dw},
-        {1, C, bias, db}
-    };
+    tri_param params[2] = {param_of(0, C, w, dw), param_of(1, C, bias, db)};
     tri_norm_layer norm = {C, 1e-5F, &params[0], rms ? NULL : &params[1]};
     tri_norm_store store = {branch, y, mean, rstd};
     TRI_TRY(tri_norm_layer_forward(&b.call, &norm, &store, residual));
@@ -192,11 +189,9 @@ TRI_TEST(embedding_gathers_and_scatters)
     draw(1, V * C, table, NULL);
     draw(2, (LENGTH + 1) * C, position, NULL);
     draw(3, ROWS * C, dx, NULL);
-    tri_param params[2] = {
-        {0, V * C,            table,    dtable   },
-        {1, (LENGTH + 1) * C, position, dposition}
-    };
-    tri_embed_layer embed = {V, C, &params[0], &params[1]};
+    tri_param params[2] = {param_of(0, V * C, table, dtable),
+                           param_of(1, (LENGTH + 1) * C, position, dposition)};
+    tri_embed_layer embed = {V, C, &params[0], &params[1], 0};
     TRI_TRY(tri_embed_layer_forward(&b.call, &embed, ids, x));
     for (int i = 0; i < ROWS * C; i++)
         EXPECT(x[i] == table[ids[i / C] * C + i % C] + position[i / C % LENGTH * C + i % C], "x %d",
@@ -252,11 +247,8 @@ static tri_status mlp_check(bool gated)
     draw(2, 2 * F * C, up, c.up);
     draw(3, C * F, down, c.down);
     draw(4, ROWS * C, dy, c.dy);
-    tri_param params[3] = {
-        {0, F * C, up,         dup        },
-        {1, F * C, up + F * C, dup + F * C},
-        {2, C * F, down,       ddown      }
-    };
+    tri_param params[3] = {param_of(0, F * C, up, dup), param_of(1, F * C, up + F * C, dup + F * C),
+                           param_of(2, C * F, down, ddown)};
     tri_mlp_layer mlp = {
         .width = F,
         .gated = gated,
@@ -273,8 +265,9 @@ static tri_status mlp_check(bool gated)
     mlp_scalar(&c, wide);
     narrow(ROWS * C, wide, want);
     EXPECT_NEAR(ROWS * C, y, want, "y");
-    TRI_TRY(tri_mlp_layer_backward_input(&b.call, &mlp, &store, dy, dwide, dx));
-    TRI_TRY(tri_mlp_layer_backward_weight(&b.call, &mlp, &store, x, dy, dwide));
+    tri_mlp_scratch scratch = {dy, dwide};
+    TRI_TRY(tri_mlp_layer_backward_input(&b.call, &mlp, &store, dy, &scratch, dx));
+    TRI_TRY(tri_mlp_layer_backward_weight(&b.call, &mlp, &store, x, &scratch));
     differences(mlp_objective, &c, ROWS * C, c.x, want);
     EXPECT_NEAR(ROWS * C, dx, want, "dx");
     differences(mlp_objective, &c, (gated ? 2 : 1) * F * C, c.up, want);
@@ -347,7 +340,7 @@ static tri_status attention_make(bench *b, attention_rig *r)
     draw(4, C * C, r->weight + QKV * C, r->c.out);
     int64_t at = 0;
     for (int p = 0; p < 4; p++) {
-        r->params[p] = (tri_param){p, rows[p] * C, r->weight + at, r->gradient + at};
+        r->params[p] = param_of(p, rows[p] * C, r->weight + at, r->gradient + at);
         at += rows[p] * C;
     }
     tri_rope_table(LENGTH + 1, DH, 100, r->table);
@@ -364,7 +357,7 @@ static tri_status attention_make(bench *b, attention_rig *r)
     };
     tri_linear_join(&r->layer.qkv, TRI_F32);
     tri_linear_join(&r->layer.out, TRI_F32);
-    r->store = (tri_attention_store){r->qkv, r->mix, r->lse};
+    r->store = (tri_attention_store){r->qkv, r->mix, r->lse, NULL};
     size_t bytes = tri_attention_layer_workspace(&b->call, &r->layer);
     return tri_device_alloc(b->device, TRI_MEM_WORKSPACE, bytes, &b->call.attention);
 }
@@ -381,10 +374,10 @@ TRI_TEST(attention_grouped_and_rotary)
     attention_scalar(&r.c, wide);
     narrow(ROWS * C, wide, want);
     EXPECT_NEAR(ROWS * C, y, want, "y");
-    tri_attention_scratch scratch = {dmix, dqkv};
+    tri_attention_scratch scratch = {r.dy, dmix, dqkv};
     TRI_TRY(tri_attention_layer_backward_input(&b.call, &r.layer, &r.store, r.dy, &scratch, NULL,
                                                dmix));
-    TRI_TRY(tri_attention_layer_backward_weight(&b.call, &r.layer, &r.store, r.x, r.dy, &scratch));
+    TRI_TRY(tri_attention_layer_backward_weight(&b.call, &r.layer, &r.store, r.x, &scratch));
     differences(attention_objective, &r.c, ROWS * C, r.c.x, want);
     EXPECT_NEAR(ROWS * C, dmix, want, "dx");
     differences(attention_objective, &r.c, QKV * C, r.c.qkv, want);

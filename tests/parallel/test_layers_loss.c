@@ -40,7 +40,7 @@ static tri_status loss_check(int64_t chunk_rows, int64_t chunk_columns)
     draw(1, ROWS * C, hidden, c.hidden);
     draw(2, c.V * C, head, c.head);
     memset(dhead, 0, sizeof dhead);
-    tri_param param = {0, c.V * C, head, dhead};
+    tri_param param = param_of(0, c.V * C, head, dhead);
     tri_loss_layer loss = {.width = C, .vocab = c.V, .head = &param};
     TRI_AUTO(tri_arena) *arena = NULL;
     TRI_TRY(tri_arena_create(&arena));
