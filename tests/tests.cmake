@@ -3,6 +3,7 @@
 # One line gives one case per rank count. `long` keeps a case out of the quick run (label long);
 # `needs=` names what this build must have (TRI_HAVE), else the case is shown as disabled; `alone`
 # gives a one-rank case the machine to itself, as every case with more ranks has.
+# tests/FOLDER/test_X.c is built together with tests/FOLDER/X_*.c where there are such.
 # A program that makes threads of its own (ranks as threads, streams) gets the label `threads`: those
 # with one process are what a build with TRI_SANITIZE=thread runs.
 pkg_check_modules(CJSON REQUIRED IMPORTED_TARGET libcjson) # reads what benchmarks print
@@ -29,7 +30,10 @@ function(tri_add_tests source)
     if(TRI_SANITIZE STREQUAL "thread" AND NOT threads)
         return()
     endif()
-    add_executable(${name} ${source})
+    get_filename_component(folder ${source} DIRECTORY)
+    string(REGEX REPLACE "^test_" "" object ${name})
+    file(GLOB parts CONFIGURE_DEPENDS ${folder}/${object}_*.c)
+    add_executable(${name} ${source} ${parts})
     target_link_libraries(${name} PRIVATE trireme_core PkgConfig::CJSON)
     set(case 0)
     foreach(line IN LISTS lines)
