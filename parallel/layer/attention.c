@@ -102,6 +102,13 @@ static void use_cache(const tri_layer_call *call, const tri_attention_layer *att
     args->q_first = call->first_position;
 }
 
+tri_status tri_attention_layer_mix(const tri_layer_call *call, const tri_attention_layer *attention,
+                                   const tri_attention_store *store)
+{
+    tri_attention_args args = args_of(call, attention, store);
+    return tri_attention_forward(call->kernels, &args);
+}
+
 tri_status tri_attention_layer_forward(const tri_layer_call *call,
                                        const tri_attention_layer *attention, const void *y,
                                        const tri_attention_store *store,

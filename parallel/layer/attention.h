@@ -39,6 +39,12 @@ TRI_MUST_USE tri_status tri_attention_layer_forward(const tri_layer_call *call,
                                                     const void *y, const tri_attention_store *store,
                                                     const tri_attention_cache *cache, void *branch);
 
+/* A part of forward, for what backward computes again: mix and lse from q, k and v as they lie in the
+ * store. Collective over the context axis. */
+TRI_MUST_USE tri_status tri_attention_layer_mix(const tri_layer_call *call,
+                                                const tri_attention_layer *attention,
+                                                const tri_attention_store *store);
+
 /* Buffers of the backward pass. dbranch and dqkv are kept from backward_input to backward_weight. */
 typedef struct tri_attention_scratch {
     void *dbranch; /* [rows, C]: of all rows; backward_input's own argument where that holds them */

@@ -6,18 +6,29 @@
 
 #include "kernels/pointwise.h"
 
+tri_status tri_mlp_layer_activate(const tri_layer_call *call, const tri_mlp_layer *mlp,
+                                  const tri_mlp_store *store)
+{
+    int64_t rows = tri_layer_rows(call);
+    if (!mlp->gated)
+        return tri_gelu_forward(call->kernels, call->dtype, rows * mlp->width, store->wide,
+                                store->act);
+    return tri_swiglu_forward(call->kernels, call->dtype, rows, mlp->width, 2 * mlp->width,
+                              store->wide, tri_layer_at(store->wide, mlp->width, call->dtype),
+                              store->act);
+}
+
+tri_status tri_mlp_layer_up(const tri_layer_call *call, const tri_mlp_layer *mlp, const void *y,
+                            const tri_mlp_store *store)
+{
+    TRI_TRY(tri_split_columns_forward(call, &mlp->up, y, store->wide));
+    return tri_mlp_layer_activate(call, mlp, store);
+}
+
 tri_status tri_mlp_layer_forward(const tri_layer_call *call, const tri_mlp_layer *mlp,
                                  const void *y, const tri_mlp_store *store, void *branch)
 {
-    int64_t rows = tri_layer_rows(call);
-    TRI_TRY(tri_split_columns_forward(call, &mlp->up, y, store->wide));
-    if (mlp->gated)
-        TRI_TRY(tri_swiglu_forward(call->kernels, call->dtype, rows, mlp->width, 2 * mlp->width,
-                                   store->wide, tri_layer_at(store->wide, mlp->width, call->dtype),
-                                   store->act));
-    else
-        TRI_TRY(tri_gelu_forward(call->kernels, call->dtype, rows * mlp->width, store->wide,
-                                 store->act));
+    TRI_TRY(tri_mlp_layer_up(call, mlp, y, store));
     return tri_split_rows_forward(call, &mlp->down, store->act, branch);
 }
 

@@ -26,6 +26,13 @@ TRI_MUST_USE tri_status tri_mlp_layer_forward(const tri_layer_call *call, const 
                                               const void *y, const tri_mlp_store *store,
                                               void *branch);
 
+/* The first parts of forward, for what backward computes again: act from wide; wide and act from y. The
+ * second is collective over the tensor axis. */
+TRI_MUST_USE tri_status tri_mlp_layer_activate(const tri_layer_call *call, const tri_mlp_layer *mlp,
+                                               const tri_mlp_store *store);
+TRI_MUST_USE tri_status tri_mlp_layer_up(const tri_layer_call *call, const tri_mlp_layer *mlp,
+                                         const void *y, const tri_mlp_store *store);
+
 /* Buffers of the backward pass, kept from backward_input to backward_weight (gated, dwide may be given to
  * others between: store->wide has what it needs). */
 typedef struct tri_mlp_scratch {
