@@ -39,6 +39,13 @@ tri_status tri_tensor_axis_declare(tri_tensor_axis *axis, tri_arena *arena, tri_
     return tri_arena_add(arena, TRI_MEM_COMM, count, dtype, &axis->partial);
 }
 
+void tri_tensor_block(const tri_tensor_axis *axis, int64_t n, int64_t *first, int64_t *count)
+{
+    int64_t block = (n + axis->size - 1) / axis->size;
+    *first = tri_min64(n, block * axis->index);
+    *count = tri_min64(block, n - *first);
+}
+
 bool tri_tensor_is_shared(const tri_tensor_axis *axis)
 {
     return axis->size > 1 && axis->sequence;

@@ -16,7 +16,7 @@
 #include "runtime/arena.h"
 #include "runtime/mesh.h"
 
-enum { TRI_TENSOR_MAX_CHUNKS = 16 };
+enum { TRI_TENSOR_MAX_CHUNKS = 64 };
 
 typedef struct tri_tensor_axis {
     tri_comm *comm; /* NULL: on paper, or size 1 */
@@ -38,6 +38,10 @@ TRI_MUST_USE tri_status tri_tensor_axis_make(const tri_mesh *mesh, bool sequence
 /* Declare `gathered` and `partial`. Not collective. Keeps: axis. */
 TRI_MUST_USE tri_status tri_tensor_axis_declare(tri_tensor_axis *axis, tri_arena *arena,
                                                 tri_dtype dtype);
+
+/* This rank's block of n things shared out over the axis: ceil(n/size) each, the last ones short or empty
+ * (as TRI_SPLIT places them). Not collective. */
+void tri_tensor_block(const tri_tensor_axis *axis, int64_t n, int64_t *first, int64_t *count);
 
 /* Is the outer region shared out among more than one rank? Not collective. */
 bool tri_tensor_is_shared(const tri_tensor_axis *axis);

@@ -21,10 +21,10 @@ static const int64_t loss_cache_bytes = INT64_C(8) << 20; /* of one chunk of the
 
 typedef tri_status (*matmul_fn)(tri_kernels *kernels, const tri_matmul_args *args);
 
-/* A rectangle of logits: rows of this pass, columns of the vocabulary. */
+/* A rectangle of logits: rows of this pass, columns of this rank's part of the vocabulary. */
 typedef struct loss_chunk {
     int64_t row, rows;
-    int64_t first, width;
+    int64_t first, width; /* among this rank's */
 } loss_chunk;
 
 static int64_t equal_part(int64_t n, int64_t most)
@@ -37,26 +37,32 @@ tri_status tri_loss_layer_declare(tri_loss_layer *loss, tri_arena *arena, tri_dt
                                   int64_t rows)
 {
     int64_t element_bytes = (int64_t)tri_dtype_bytes(dtype);
-    loss->stride = tri_round_up(loss->vocab, LOSS_COLUMNS_UNIT);
+    int64_t columns = tri_max64(1, loss->block ? loss->block : loss->vocab);
+    loss->stride = tri_round_up(columns, LOSS_COLUMNS_UNIT);
     int64_t most = tri_max64(1, tri_min64(LOSS_ROWS, loss_bytes / (loss->stride * element_bytes)));
     loss->chunk_rows = equal_part(rows, most);
     most = tri_max64(LOSS_COLUMNS_MIN, loss_cache_bytes / (loss->chunk_rows * element_bytes));
-    loss->chunk_columns = tri_round_up(equal_part(loss->vocab, most), LOSS_COLUMNS_UNIT);
+    loss->chunk_columns = tri_round_up(equal_part(columns, most), LOSS_COLUMNS_UNIT);
 
     int64_t count = 0;
     TRI_TRY(tri_product(2, (const int64_t[]){loss->chunk_rows, loss->stride}, &count));
     TRI_TRY(tri_arena_add(arena, TRI_MEM_WORKSPACE, count, dtype, &loss->logits));
-    float **statistics[] = {&loss->maximum, &loss->sum, &loss->picked};
-    for (int i = 0; i < 3; i++)
-        TRI_TRY(tri_arena_add(arena, TRI_MEM_WORKSPACE, loss->chunk_rows, TRI_F32,
-                              (void **)statistics[i]));
-    return TRI_OK;
+    TRI_TRY(tri_arena_add(arena, TRI_MEM_WORKSPACE, 2 * loss->chunk_rows, TRI_F32,
+                          (void **)&loss->maximum));
+    return tri_arena_add(arena, TRI_MEM_WORKSPACE, 2 * loss->chunk_rows, TRI_F32,
+                         (void **)&loss->sum);
 }
 
-static loss_chunk columns_of(const tri_loss_layer *loss, loss_chunk rows, int64_t first)
+/* Chunks of this rank's columns, and one of them. */
+static int64_t column_chunks(const tri_loss_layer *loss)
 {
-    rows.first = first;
-    rows.width = tri_min64(loss->chunk_columns, loss->vocab - first);
+    return (loss->vocab + loss->chunk_columns - 1) / loss->chunk_columns;
+}
+
+static loss_chunk columns_of(const tri_loss_layer *loss, loss_chunk rows, int64_t i)
+{
+    rows.first = i * loss->chunk_columns;
+    rows.width = tri_min64(loss->chunk_columns, loss->vocab - rows.first);
     return rows;
 }
 
@@ -126,7 +132,7 @@ static tri_cross_entropy_args entropy_args(const tri_layer_call *call, const tri
 {
     return (tri_cross_entropy_args){
         .rows = chunk.rows,
-        .first = chunk.first,
+        .first = loss->first + chunk.first,
         .width = chunk.width,
         .stride = loss->stride,
         .dtype = call->dtype,
@@ -134,8 +140,22 @@ static tri_cross_entropy_args entropy_args(const tri_layer_call *call, const tri
         .target = target + chunk.row,
         .maximum = loss->maximum,
         .sum = loss->sum,
-        .picked = loss->picked,
+        .picked = loss->sum + chunk.rows,
     };
+}
+
+/* Statistics of this rank's columns -> of the whole vocabulary. A block that holds nothing but -inf, or no
+ * column, has the sum 0. */
+static tri_status merge_ranks(const tri_tensor_axis *axis, const tri_loss_layer *loss, int64_t rows)
+{
+    if (axis->size == 1) return TRI_OK;
+    float *own = loss->maximum + loss->chunk_rows;
+    memcpy(own, loss->maximum, (size_t)rows * sizeof *own);
+    TRI_TRY(tri_allreduce(axis->comm, (tri_span){loss->maximum, rows, TRI_F32}, TRI_MAX, NULL));
+    for (int64_t i = 0; i < rows; i++)
+        if (own[i] != loss->maximum[i]) loss->sum[i] *= expf(own[i] - loss->maximum[i]);
+    TRI_TRY(tri_allreduce(axis->comm, (tri_span){loss->sum, 2 * rows, TRI_F32}, TRI_SUM, NULL));
+    return TRI_OK;
 }
 
 static tri_status chunk_forward(const tri_layer_call *call, const tri_loss_layer *loss,
@@ -144,31 +164,30 @@ static tri_status chunk_forward(const tri_layer_call *call, const tri_loss_layer
     for (int64_t i = 0; i < rows.rows; i++) {
         loss->maximum[i] = -INFINITY;
         loss->sum[i] = 0;
-        loss->picked[i] = 0;
+        loss->sum[rows.rows + i] = 0;
     }
-    for (int64_t first = 0; first < loss->vocab; first += loss->chunk_columns) {
-        loss_chunk chunk = columns_of(loss, rows, first);
+    for (int64_t i = 0; i < column_chunks(loss); i++) {
+        loss_chunk chunk = columns_of(loss, rows, i);
         TRI_TRY(logits_of(call, loss, hidden, chunk, tri_matmul));
         tri_cross_entropy_args args = entropy_args(call, loss, target, chunk);
         TRI_TRY(tri_cross_entropy_stats(call->kernels, &args));
     }
-    return TRI_OK;
+    return merge_ranks(tri_layer_tensor(call), loss, rows.rows);
 }
 
 /* From the last chunk of the vocabulary to the first: what was written last is still in cache. */
 static tri_status chunk_backward(const tri_layer_call *call, const tri_loss_layer *loss,
                                  const void *hidden, const int32_t *target, loss_chunk rows,
-                                 const tri_loss_backward *backward)
+                                 float scale, void *dhidden)
 {
-    int64_t last = (loss->vocab - 1) / loss->chunk_columns;
-    for (int64_t i = last; i >= 0; i--) {
-        loss_chunk chunk = columns_of(loss, rows, i * loss->chunk_columns);
+    for (int64_t i = column_chunks(loss) - 1; i >= 0; i--) {
+        loss_chunk chunk = columns_of(loss, rows, i);
         tri_cross_entropy_args args = entropy_args(call, loss, target, chunk);
-        args.scale = backward->scale;
+        args.scale = scale;
         TRI_TRY(tri_cross_entropy_gradient(call->kernels, &args));
         TRI_TRY(head_gradient(call, loss, hidden, chunk, tri_matmul));
     }
-    return hidden_gradient(call, loss, rows, backward->dhidden, tri_matmul);
+    return hidden_gradient(call, loss, rows, dhidden, tri_matmul);
 }
 
 /* Rows per chunk of this pass: equal parts that fit the buffers. */
@@ -177,20 +196,35 @@ static int64_t pass_rows(const tri_layer_call *call, const tri_loss_layer *loss)
     return equal_part(tri_layer_rows(call), loss->chunk_rows);
 }
 
+static tri_status check_block(const tri_layer_call *call, const tri_loss_layer *loss)
+{
+    TRI_CHECK(tri_layer_tensor(call)->size == 1 || loss->block >= tri_max64(1, loss->vocab),
+              TRI_EBUG,
+              "a loss over %d tensor ranks with %lld columns here must know the most that any has, "
+              "not %lld",
+              tri_layer_tensor(call)->size, (long long)loss->vocab, (long long)loss->block);
+    return TRI_OK;
+}
+
 tri_status tri_loss_layer_run(const tri_layer_call *call, const tri_loss_layer *loss,
                               const void *hidden, const int32_t *target,
                               const tri_loss_backward *backward, double *sum, int64_t *counted)
 {
+    const tri_tensor_axis *axis = tri_layer_tensor(call);
     int64_t rows = tri_layer_rows(call);
     int64_t step = pass_rows(call, loss);
+    TRI_TRY(check_block(call, loss));
+    TRI_TRY(tri_tensor_gather(axis, call->dtype, rows, hidden, NULL, &hidden, NULL));
+    void *dhidden = backward ? tri_tensor_partial(axis, backward->dhidden) : NULL;
     for (int64_t row = 0; row < rows; row += step) {
         loss_chunk chunk = {row, tri_min64(step, rows - row), 0, loss->vocab};
         TRI_TRY(chunk_forward(call, loss, hidden, target, chunk));
         tri_cross_entropy_args args = entropy_args(call, loss, target, chunk);
         tri_cross_entropy_sum(&args, sum, counted);
-        if (backward) TRI_TRY(chunk_backward(call, loss, hidden, target, chunk, backward));
+        if (backward)
+            TRI_TRY(chunk_backward(call, loss, hidden, target, chunk, backward->scale, dhidden));
     }
-    return TRI_OK;
+    return backward ? tri_tensor_reduce(axis, call->dtype, rows, backward->dhidden) : TRI_OK;
 }
 
 static tri_matmul_args generation_args(const tri_layer_call *call, const tri_loss_layer *loss,
@@ -222,9 +256,8 @@ tri_status tri_loss_layer_logits(const tri_layer_call *call, const tri_loss_laye
 static tri_status prepare_chunk(const tri_layer_call *call, const tri_loss_layer *loss,
                                 loss_chunk rows, bool training)
 {
-    int64_t last = (loss->vocab - 1) / loss->chunk_columns;
-    for (int64_t i = last; i >= 0; i--) {
-        loss_chunk chunk = columns_of(loss, rows, i * loss->chunk_columns);
+    for (int64_t i = column_chunks(loss) - 1; i >= 0; i--) {
+        loss_chunk chunk = columns_of(loss, rows, i);
         TRI_TRY(logits_of(call, loss, NULL, chunk, tri_matmul_prepare));
         if (training) TRI_TRY(head_gradient(call, loss, NULL, chunk, tri_matmul_prepare));
     }
@@ -236,6 +269,7 @@ tri_status tri_loss_layer_prepare(const tri_layer_call *call, const tri_loss_lay
 {
     int64_t rows = tri_layer_rows(call);
     int64_t step = pass_rows(call, loss);
+    TRI_TRY(check_block(call, loss));
     TRI_TRY(prepare_chunk(call, loss, (loss_chunk){0, step, 0, loss->vocab}, training));
     int64_t rest = rows % step;
     if (rest > 0)
@@ -243,4 +277,30 @@ tri_status tri_loss_layer_prepare(const tri_layer_call *call, const tri_loss_lay
     if (training) return TRI_OK;
     tri_matmul_args args = generation_args(call, loss, 1);
     return tri_matmul_prepare(call->kernels, &args);
+}
+
+void tri_loss_layer_traffic(const tri_layer_call *call, const tri_loss_layer *loss,
+                            tri_tensor_passes passes, tri_traffic_list *list)
+{
+    const tri_tensor_axis *axis = tri_layer_tensor(call);
+    int64_t rows = tri_layer_rows(call);
+    int64_t step = pass_rows(call, loss);
+    int64_t runs = passes.forward + passes.backward;
+    tri_tensor_moves moves = {
+        .what = "loss",
+        .rows = rows,
+        .dtype = call->dtype,
+        .gathers = runs,
+        .reduces = passes.backward,
+    };
+    tri_tensor_traffic(axis, &moves, list);
+    tri_traffic statistics = {
+        .group = "tensor",
+        .ranks = axis->size,
+        .kind = TRI_COLL_ALLREDUCE,
+        .what = "loss statistics",
+        .calls = 2 * runs * ((rows + step - 1) / step),
+        .payload_bytes = 3 * runs * rows * (int64_t)sizeof(float),
+    };
+    tri_traffic_add(list, &statistics);
 }
