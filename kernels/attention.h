@@ -16,8 +16,8 @@ typedef struct tri_attention_args {
     int64_t batch;
     int64_t n_query, n_key; /* tokens with queries, with keys */
     int64_t q_first, k_first;
-    const int32_t
-        *visible; /* first place that the query at each place sees: packed documents; NULL: 0 */
+    /* first place that the query at each place sees, never falling: packed documents; NULL: 0 */
+    const int32_t *visible;
     int64_t visible_stride; /* elements between samples of visible */
     int64_t heads, kv_heads, head_size;
     tri_dtype dtype;
@@ -27,10 +27,10 @@ typedef struct tri_attention_args {
     int64_t q_batch_stride, k_batch_stride, v_batch_stride; /* between samples */
     void *out; /* forward =; backward: input. fp32 with `merge`, else of dtype */
     int64_t out_stride, out_batch_stride; /* of dout too */
-    float *
-        lse; /* [batch, heads, n_query] log of the sum of exponentials; forward =; -INFINITY: saw none */
-    int64_t lse_stride,
-        lse_batch_stride; /* between heads, samples; 0: n_query, heads * lse_stride */
+    /* [batch, heads, n_query] log of the sum of exponentials; forward =; -INFINITY: saw none */
+    float *lse;
+    /* between heads, between samples; 0: n_query, heads * lse_stride */
+    int64_t lse_stride, lse_batch_stride;
     bool merge; /* forward: out (fp32) and lse hold the result over other keys: merge with it */
     const void *dout;   /* backward, of dtype */
     void *dq, *dk, *dv; /* backward =, strides of q, k, v; `accumulate`: fp32, += */
@@ -38,14 +38,21 @@ typedef struct tri_attention_args {
     void *workspace; /* tri_attention_workspace bytes */
 } tri_attention_args;
 
-/* Bytes of workspace that forward and backward of these sizes need. Not collective. */
+/* Bytes of workspace that forward and backward of these sizes, dtype and `merge` need. Not
+ * collective. */
 size_t tri_attention_workspace(const tri_kernels *kernels, const tri_attention_args *args);
 
-/* out, lse = attention. Not collective. Cost: 4 batch heads head_size for each pair that sees. */
+/* out, lse = attention: 0 and -INFINITY for a query that sees no key of the call; with `merge` (online
+ * softmax, arXiv:1805.02867) such rows stay as they are. Not collective.
+ *
+ * Errors: TRI_EINVAL. Cost: 4 batch heads head_size for each pair that sees, in blocks of 64 queries
+ * by up to 512 keys of which some pair does. What the first call allocates depends on
+ * sizes, strides and q_first - k_first: other documents find their products made.
+ */
 TRI_MUST_USE tri_status tri_attention_forward(tri_kernels *kernels, const tri_attention_args *args);
 
-/* dq, dk, dv = (or +=) gradients, from out and lse over all keys (of one or many forward calls). Not
- * collective. */
+/* dq, dk, dv = (or +=) gradients of the call's pairs, from out and lse over all keys (of one or many
+ * forward calls): the sum over calls is the whole gradient. Not collective. Errors: TRI_EINVAL. */
 TRI_MUST_USE tri_status tri_attention_backward(tri_kernels *kernels,
                                                const tri_attention_args *args);
 

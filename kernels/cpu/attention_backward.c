@@ -11,20 +11,21 @@
 #include <omp.h>
 #include <string.h>
 
-enum { KEYS = 64, QUERIES = 512 };
+enum { KEYS = 64, QUERIES = 512, QUERIES_UNIT = 64 };
 
 /* A thread's share of the workspace. */
 typedef struct backward_buffers {
     float *scores, *dp;      /* [KEYS, QUERIES] */
     void *p, *ds;            /* [KEYS, QUERIES] compute type */
-    float *dq, *dk, *dv;     /* [T, head_size] */
-    float *delta;            /* [T] sum of dout * out */
+    float *dq, *dk, *dv;     /* [n_query or n_key, head_size] */
+    float *delta;            /* [n_query] sum of dout * out */
     float *q, *k, *v, *dout; /* widened operands */
 } backward_buffers;
 
 /* Keys key .. key + keys against queries query .. query + queries of one head. */
 typedef struct backward_block {
     int64_t key, keys, query, queries;
+    const int32_t *visible; /* [queries] first places they see, where not all see all of the keys */
     tri_attention_operand q, k, v, dout;
 } backward_block;
 
@@ -32,12 +33,14 @@ typedef struct backward_block {
 typedef struct backward_head {
     int64_t q, k, v, out;
     const float *lse;
+    int64_t b;
 } backward_head;
 
 static backward_buffers backward_cut(const tri_attention_plan *plan, tri_attention_cutter *cutter)
 {
     int64_t width = plan->args->head_size;
-    int64_t tokens = plan->args->n_query;
+    int64_t n_query = plan->args->n_query;
+    int64_t n_key = plan->args->n_key;
     int64_t block = (int64_t)KEYS * QUERIES;
     bool bf16 = plan->compute == TRI_BF16;
     backward_buffers b = {0};
@@ -45,10 +48,10 @@ static backward_buffers backward_cut(const tri_attention_plan *plan, tri_attenti
     b.dp = tri_attention_cut(cutter, block, 4);
     b.p = bf16 ? tri_attention_cut(cutter, block, 2) : b.scores;
     b.ds = bf16 ? tri_attention_cut(cutter, block, 2) : b.dp;
-    b.dq = tri_attention_cut(cutter, tokens * width, 4);
-    b.dk = tri_attention_cut(cutter, tokens * width, 4);
-    b.dv = tri_attention_cut(cutter, tokens * width, 4);
-    b.delta = tri_attention_cut(cutter, tokens, 4);
+    b.dq = tri_attention_cut(cutter, n_query * width, 4);
+    b.dk = tri_attention_cut(cutter, n_key * width, 4);
+    b.dv = tri_attention_cut(cutter, n_key * width, 4);
+    b.delta = tri_attention_cut(cutter, n_query, 4);
     if (plan->widens) {
         b.q = tri_attention_cut(cutter, QUERIES * width, 4);
         b.k = tri_attention_cut(cutter, KEYS * width, 4);
@@ -121,25 +124,48 @@ static void block_products(const tri_attention_plan *plan, const backward_block 
     product[4].c = buffers->dq + block->query * width;
 }
 
-static tri_status backward_prepare(const tri_attention_plan *plan)
+/* Queries of the block at `query`, of a row of blocks up to `end`: one of few numbers, whatever end
+ * is. */
+static int64_t block_queries(const tri_attention_args *args, int64_t query, int64_t end)
+{
+    int64_t queries = tri_min64(QUERIES, tri_round_up(end - query, QUERIES_UNIT));
+    return tri_min64(queries, args->n_query - query);
+}
+
+static tri_status step_prepare(const tri_attention_plan *plan, int64_t keys, int64_t queries)
 {
     const tri_attention_args *args = plan->args;
     int64_t wide = args->head_size;
     backward_buffers buffers = {0};
-    backward_block block = {0};
+    backward_block block = {.keys = keys, .queries = queries};
     block.q.stride = plan->widens ? wide : args->q_stride;
     block.k.stride = plan->widens ? wide : args->k_stride;
     block.v.stride = plan->widens ? wide : args->v_stride;
     block.dout.stride = plan->widens ? wide : args->out_stride;
+    tri_matmul_args product[5];
+    block_products(plan, &block, &buffers, product);
+    for (int i = 0; i < 5; i++)
+        TRI_TRY(tri_block_prepare(plan->kernels, &product[i]));
+    return TRI_OK;
+}
+
+/* Make the products of all blocks. Where documents end is known late: with them, those of every
+ * number of queries that they may cut. */
+static tri_status backward_prepare(const tri_attention_plan *plan)
+{
+    const tri_attention_args *args = plan->args;
     for (int64_t key = 0; key < args->n_key; key += KEYS) {
-        block.keys = tri_min64(KEYS, args->n_key - key);
-        for (int64_t query = key; query < args->n_query; query += QUERIES) {
-            block.queries = tri_min64(QUERIES, args->n_query - query);
-            tri_matmul_args product[5];
-            block_products(plan, &block, &buffers, product);
-            for (int i = 0; i < 5; i++)
-                TRI_TRY(tri_block_prepare(plan->kernels, &product[i]));
+        int64_t keys = tri_min64(KEYS, args->n_key - key);
+        int64_t query = tri_attention_causal_begin(args, key);
+        int64_t queries = 0;
+        for (; query < args->n_query; query += queries) {
+            queries = block_queries(args, query, args->n_query);
+            TRI_TRY(step_prepare(plan, keys, queries));
         }
+        bool is_end = key == 0 || keys < KEYS;
+        int64_t most = args->visible && is_end ? tri_min64(QUERIES, args->n_query) : 0;
+        for (queries = QUERIES_UNIT; queries <= most; queries += QUERIES_UNIT)
+            TRI_TRY(step_prepare(plan, keys, queries));
     }
     return TRI_OK;
 }
@@ -155,7 +181,10 @@ static tri_status backward_step(const tri_attention_plan *plan, const backward_b
     tri_simd_softmax_gradient gradient = {.keys = block->keys,
                                           .queries = block->queries,
                                           .stride = QUERIES,
-                                          .first = block->key - block->query,
+                                          .first = plan->args->k_first - plan->args->q_first +
+                                                   block->key - block->query,
+                                          .visible = block->visible,
+                                          .place = plan->args->k_first + block->key,
                                           .scale = plan->args->scale,
                                           .bf16 = plan->compute == TRI_BF16,
                                           .scores = buffers->scores,
@@ -176,43 +205,61 @@ static tri_attention_operand load(const tri_attention_plan *plan, const void *x,
     return tri_attention_load(plan, tri_attention_at(x, plan->args->dtype, at), stride, n, wide);
 }
 
+/* Keys key .. key + keys of one query head: dk, dv and dq are added to. */
+static tri_status backward_keys(const tri_attention_plan *plan, const backward_buffers *buffers,
+                                const backward_head *head, int64_t key)
+{
+    const tri_attention_args *args = plan->args;
+    backward_block block = {.key = key, .keys = tri_min64(KEYS, args->n_key - key)};
+    tri_attention_range queries = tri_attention_queries(args, head->b, key, block.keys);
+    if (queries.begin >= queries.end) return TRI_OK;
+    block.k =
+        load(plan, args->k, head->k + key * args->k_stride, args->k_stride, block.keys, buffers->k);
+    block.v =
+        load(plan, args->v, head->v + key * args->v_stride, args->v_stride, block.keys, buffers->v);
+    int64_t query = queries.begin;
+    for (; query < queries.end; query += block.queries) {
+        block.query = query;
+        block.queries = block_queries(args, query, queries.end);
+        const int32_t *visible = tri_attention_visible(args, head->b, query);
+        bool cut = visible && visible[block.queries - 1] > args->k_first + key;
+        block.visible = cut ? visible : NULL;
+        block.q = load(plan, args->q, head->q + query * args->q_stride, args->q_stride,
+                       block.queries, buffers->q);
+        block.dout = load(plan, args->dout, head->out + query * args->out_stride, args->out_stride,
+                          block.queries, buffers->dout);
+        TRI_TRY(backward_step(plan, buffers, &block, head->lse));
+    }
+    return TRI_OK;
+}
+
 /* One query head: dk and dv are added to, dq is made. */
 static tri_status backward_head_run(const tri_attention_plan *plan, const backward_buffers *buffers,
                                     const backward_head *head)
 {
     const tri_attention_args *args = plan->args;
-    int64_t tokens = args->n_query;
-    tri_simd_rows rows = {tokens, args->head_size, args->out_stride, args->dtype == TRI_BF16};
+    tri_simd_rows rows = {args->n_query, args->head_size, args->out_stride,
+                          args->dtype == TRI_BF16};
     plan->kernels->simd->attention->delta(
         &rows, tri_attention_at(args->dout, args->dtype, head->out),
         tri_attention_at(args->out, args->dtype, head->out), buffers->delta);
-    memset(buffers->dq, 0, (size_t)(tokens * args->head_size) * sizeof *buffers->dq);
-    for (int64_t key = 0; key < tokens; key += KEYS) {
-        backward_block block = {.key = key, .keys = tri_min64(KEYS, tokens - key)};
-        block.k = load(plan, args->k, head->k + key * args->k_stride, args->k_stride, block.keys,
-                       buffers->k);
-        block.v = load(plan, args->v, head->v + key * args->v_stride, args->v_stride, block.keys,
-                       buffers->v);
-        for (int64_t query = key; query < tokens; query += QUERIES) {
-            block.query = query;
-            block.queries = tri_min64(QUERIES, tokens - query);
-            block.q = load(plan, args->q, head->q + query * args->q_stride, args->q_stride,
-                           block.queries, buffers->q);
-            block.dout = load(plan, args->dout, head->out + query * args->out_stride,
-                              args->out_stride, block.queries, buffers->dout);
-            TRI_TRY(backward_step(plan, buffers, &block, head->lse));
-        }
-    }
+    memset(buffers->dq, 0, (size_t)(args->n_query * args->head_size) * sizeof *buffers->dq);
+    for (int64_t key = 0; key < args->n_key; key += KEYS)
+        TRI_TRY(backward_keys(plan, buffers, head, key));
     return TRI_OK;
 }
 
-static void gradient_write(const tri_attention_plan *plan, const float *in, void *out, int64_t at,
-                           int64_t stride)
+/* Rows [n, head_size] of a gradient to their place: element `at` of `out`. */
+static void gradient_write(const tri_attention_plan *plan, int64_t n, const float *in, void *out,
+                           int64_t at, int64_t stride)
 {
     const tri_attention_args *args = plan->args;
-    tri_simd_rows rows = {args->n_query, args->head_size, stride, args->dtype == TRI_BF16};
-    plan->kernels->simd->attention->copy(&rows, NULL, in,
-                                         (char *)out + at * (int64_t)tri_dtype_bytes(args->dtype));
+    const tri_simd_attention *simd = plan->kernels->simd->attention;
+    tri_simd_rows rows = {n, args->head_size, stride, args->dtype == TRI_BF16};
+    if (args->accumulate)
+        simd->add(&rows, in, (float *)out + at);
+    else
+        simd->copy(&rows, NULL, in, (char *)out + at * (int64_t)tri_dtype_bytes(args->dtype));
 }
 
 /* Key/value head g of sample b with the query heads that read it. */
@@ -223,25 +270,37 @@ static tri_status backward_task(const tri_attention_plan *plan, const backward_b
     int64_t width = args->head_size;
     int64_t group = args->heads / args->kv_heads;
     size_t bytes = (size_t)(args->n_key * width) * sizeof *buffers->dk;
-    backward_head head = {.k = tri_attention_sample(args, b, args->k_stride) + g * width,
-                          .v = tri_attention_sample(args, b, args->v_stride) + g * width};
+    backward_head head = {.k = b * args->k_batch_stride + g * width,
+                          .v = b * args->v_batch_stride + g * width,
+                          .b = b};
     memset(buffers->dk, 0, bytes);
     memset(buffers->dv, 0, bytes);
     for (int64_t h = g * group; h < (g + 1) * group; h++) {
-        head.q = b * args->n_query * args->q_stride + h * width;
-        head.out = b * args->n_query * args->out_stride + h * width;
-        head.lse = args->lse + (b * args->heads + h) * args->n_query;
+        head.q = b * args->q_batch_stride + h * width;
+        head.out = b * args->out_batch_stride + h * width;
+        head.lse = args->lse + b * args->lse_batch_stride + h * args->lse_stride;
         TRI_TRY(backward_head_run(plan, buffers, &head));
-        gradient_write(plan, buffers->dq, args->dq, head.q, args->q_stride);
+        gradient_write(plan, args->n_query, buffers->dq, args->dq, head.q, args->q_stride);
     }
-    gradient_write(plan, buffers->dk, args->dk, head.k, args->k_stride);
-    gradient_write(plan, buffers->dv, args->dv, head.v, args->v_stride);
+    gradient_write(plan, args->n_key, buffers->dk, args->dk, head.k, args->k_stride);
+    gradient_write(plan, args->n_key, buffers->dv, args->dv, head.v, args->v_stride);
     return TRI_OK;
+}
+
+/* Does any query see any key? */
+static bool sees_any(const tri_attention_args *args)
+{
+    for (int64_t b = 0; b < args->batch; b++) {
+        tri_attention_range queries = tri_attention_queries(args, b, 0, args->n_key);
+        if (queries.begin < queries.end) return true;
+    }
+    return false;
 }
 
 tri_status tri_attention_backward_run(const tri_attention_plan *plan)
 {
     const tri_attention_args *args = plan->args;
+    if (args->accumulate && !sees_any(args)) return TRI_OK;
     TRI_TRY(backward_prepare(plan));
     int64_t tasks = args->batch * args->kv_heads;
     size_t share = tri_attention_backward_bytes(plan);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* What forward and backward of attention share: the plan of a call, operands of block products, and
- * a thread's share of the workspace.
+/* What forward and backward of attention share: the plan of a call, who sees whom, operands of block
+ * products, and a thread's share of the workspace.
  */
 #ifndef TRI_KERNELS_CPU_ATTENTION_IMPL_H
 #define TRI_KERNELS_CPU_ATTENTION_IMPL_H
@@ -15,7 +15,7 @@
 
 typedef struct tri_attention_plan {
     tri_kernels *kernels;
-    const tri_attention_args *args;
+    const tri_attention_args *args; /* strides that were 0 are filled in */
     tri_dtype compute; /* type of block operands: bf16 only where it is multiplied as such */
     bool widens;       /* operands are bf16 and are widened to fp32 */
 } tri_attention_plan;
@@ -64,12 +64,42 @@ static inline const void *tri_attention_at(const void *x, tri_dtype dtype, int64
     return (const char *)x + element * (int64_t)tri_dtype_bytes(dtype);
 }
 
-/* First element of sample b of k or v. Not collective. */
-static inline int64_t tri_attention_sample(const tri_attention_args *args, int64_t b,
-                                           int64_t stride)
+/* Keys or queries begin .. end of a call. */
+typedef struct tri_attention_range {
+    int64_t begin, end;
+} tri_attention_range;
+
+/* First places that sample b's queries from `query` on see; NULL: all see from place 0 on. Not
+ * collective. */
+static inline const int32_t *tri_attention_visible(const tri_attention_args *args, int64_t b,
+                                                   int64_t query)
 {
-    return b * (args->k_batch_stride ? args->k_batch_stride : args->n_key * stride);
+    if (!args->visible) return NULL;
+    return args->visible + b * args->visible_stride + args->q_first + query;
 }
+
+/* Keys up to the place of the last of `rows` queries from `query` on. Not collective. */
+static inline int64_t tri_attention_causal_end(const tri_attention_args *args, int64_t query,
+                                               int64_t rows)
+{
+    int64_t end = args->q_first - args->k_first + query + rows;
+    return end < 0 ? 0 : tri_min64(end, args->n_key);
+}
+
+/* The first of the queries that are not before `key`. Not collective. */
+static inline int64_t tri_attention_causal_begin(const tri_attention_args *args, int64_t key)
+{
+    int64_t begin = args->k_first - args->q_first + key;
+    return begin < 0 ? 0 : tri_min64(begin, args->n_query);
+}
+
+/* Keys that one of `rows` queries of sample b from `query` on sees. Not collective. */
+tri_attention_range tri_attention_keys(const tri_attention_args *args, int64_t b, int64_t query,
+                                       int64_t rows);
+
+/* Queries of sample b that see one of `keys` keys from `key` on. Not collective. */
+tri_attention_range tri_attention_queries(const tri_attention_args *args, int64_t b, int64_t key,
+                                          int64_t keys);
 
 /* Rows [n, head_size] at x as block products take them; `wide` is where they are widened to, if
  * they are. Not collective. */

@@ -10,6 +10,8 @@
 typedef struct tri_simd_softmax {
     int64_t rows, width, stride; /* stride: elements between rows of scores and of p */
     int64_t visible;             /* row i sees the block's columns < visible + i */
+    const int32_t *first;        /* [rows] and whose place is first[i] or more; NULL: all */
+    int64_t place;               /* of column 0 */
     float scale;
     bool bf16; /* type of p */
     const float *scores;
@@ -26,7 +28,10 @@ typedef struct tri_simd_rows {
 /* Backward through the softmax, rows are keys and columns queries. */
 typedef struct tri_simd_softmax_gradient {
     int64_t keys, queries, stride;
-    int64_t first; /* key j is seen by queries >= first + j */
+    int64_t first;          /* key j is seen by queries >= first + j */
+    const int32_t *visible; /* [queries], never falling, and by those with visible[i] <= place + j;
+                               NULL: all */
+    int64_t place;          /* of key 0 */
     float scale;
     bool bf16;                /* type of p and ds */
     const float *scores;      /* unscaled */
@@ -50,8 +55,10 @@ typedef struct tri_simd_attention {
     /* total = total * factor[row] + part, both [rows, width] dense */
     void (*merge)(int64_t rows, int64_t width, const float *factor, const float *part,
                   float *total);
-    /* out = in / divisor[row], in [n, width] dense; divisor NULL: 1 */
+    /* out = in / divisor[row], in [n, width] dense; divisor NULL: 1; 0 where the divisor is 0 */
     void (*copy)(const tri_simd_rows *rows, const float *divisor, const float *in, void *out);
+    /* out += in, in [n, width] dense, out fp32 */
+    void (*add)(const tri_simd_rows *rows, const float *in, float *out);
     /* delta[row] = dout . out */
     void (*delta)(const tri_simd_rows *rows, const void *dout, const void *out, float *delta);
     void (*gradient)(const tri_simd_softmax_gradient *block);

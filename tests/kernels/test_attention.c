@@ -67,8 +67,9 @@ static void case_layout(attention_case *c, tri_dtype dtype)
                                    .k_stride = s->fused ? stride : kv_width,
                                    .v_stride = s->fused ? stride : kv_width + 1,
                                    .out_stride = q_width + 2};
-    /* one batch stride for both, hence the larger of the two needs */
-    if (s->cache) c->args.k_batch_stride = (s->n_key + 5) * (kv_width + 1);
+    if (!s->cache) return;
+    c->args.k_batch_stride = (s->n_key + 5) * kv_width;
+    c->args.v_batch_stride = (s->n_key + 6) * (kv_width + 1);
 }
 
 static tri_status inputs_create(attention_case *c, const kernel_case *k)
@@ -77,7 +78,8 @@ static tri_status inputs_create(attention_case *c, const kernel_case *k)
     int64_t queries = a->batch * a->n_query;
     int64_t k_n =
         a->k_batch_stride ? a->batch * a->k_batch_stride : a->batch * a->n_key * a->k_stride;
-    int64_t v_n = a->k_batch_stride ? k_n : a->batch * a->n_key * a->v_stride;
+    int64_t v_n =
+        a->v_batch_stride ? a->batch * a->v_batch_stride : a->batch * a->n_key * a->v_stride;
     TRI_TRY(kernel_array_create(k->dtype, queries * a->q_stride, 1, 1, &c->q));
     TRI_TRY(kernel_array_create(k->dtype, queries * a->q_stride, 0, 0, &c->dq));
     TRI_TRY(kernel_array_create(k->dtype, queries * a->out_stride, 0, 0, &c->out));
@@ -127,21 +129,21 @@ static const float *q_row(const attention_case *c, int64_t b, int64_t t, int64_t
     return c->q->value + (b * c->s.n_query + t) * c->args.q_stride + h * c->s.head_size;
 }
 
-static int64_t kv_at(const attention_case *c, int64_t stride, int64_t b, int64_t j, int64_t g)
+static int64_t kv_at(const attention_case *c, int64_t batch_stride, int64_t stride, int64_t b,
+                     int64_t j)
 {
-    int64_t batch_stride = c->args.k_batch_stride ? c->args.k_batch_stride : c->s.n_key * stride;
-    return b * batch_stride + j * stride + g * c->s.head_size;
+    return b * (batch_stride ? batch_stride : c->s.n_key * stride) + j * stride;
 }
 
 static const float *k_row(const attention_case *c, int64_t b, int64_t j, int64_t g)
 {
-    int64_t at = kv_at(c, c->args.k_stride, b, j, g);
+    int64_t at = kv_at(c, c->args.k_batch_stride, c->args.k_stride, b, j) + g * c->s.head_size;
     return c->s.fused ? c->q->value + c->s.heads * c->s.head_size + at : c->k->value + at;
 }
 
 static const float *v_row(const attention_case *c, int64_t b, int64_t j, int64_t g)
 {
-    int64_t at = kv_at(c, c->args.v_stride, b, j, g);
+    int64_t at = kv_at(c, c->args.v_batch_stride, c->args.v_stride, b, j) + g * c->s.head_size;
     int64_t skip = (c->s.heads + c->s.kv_heads) * c->s.head_size;
     return c->s.fused ? c->q->value + skip + at : c->v->value + at;
 }
@@ -268,7 +270,7 @@ static void check_backward(const kernel_case *k, attention_case *c)
     kernel_array *dk = s->fused ? c->dq : c->dk;
     kernel_array *dv = s->fused ? c->dq : c->dv;
     int64_t k_batch = a->k_batch_stride ? a->k_batch_stride : s->n_key * a->k_stride;
-    int64_t v_batch = a->k_batch_stride ? a->k_batch_stride : s->n_key * a->v_stride;
+    int64_t v_batch = a->v_batch_stride ? a->v_batch_stride : s->n_key * a->v_stride;
     kernel_array_read(c->dq);
     kernel_array_read(dk);
     kernel_array_read(dv);
@@ -290,7 +292,6 @@ static tri_status shape_run(const kernel_case *k, const shape *s)
     TRI_TRY(reference(c));
     TRI_TRY(tri_attention_forward(k->kernels, &c->args));
     check_forward(k, c);
-    if (s->n_query != s->n_key) return TRI_OK;
     TRI_TRY(tri_attention_backward(k->kernels, &c->args));
     check_backward(k, c);
     return TRI_OK;
@@ -437,12 +438,17 @@ TRI_TEST(wrong_arguments_are_answered)
     args.kv_heads = 3;
     EXPECT_STATUS(tri_attention_forward(k.kernels, &args), TRI_EINVAL, "4 heads on 3 key/value");
     args = c->args;
-    args.n_key = 3;
-    EXPECT_STATUS(tri_attention_forward(k.kernels, &args), TRI_EINVAL, "4 queries, 3 keys");
+    args.n_key = -3;
+    EXPECT_STATUS(tri_attention_forward(k.kernels, &args), TRI_EINVAL, "4 queries, -3 keys");
     args = c->args;
-    args.n_query = 2;
-    args.q_first = 2;
-    EXPECT_STATUS(tri_attention_backward(k.kernels, &args), TRI_EINVAL, "2 queries and 4 keys");
+    args.lse_stride = 3;
+    EXPECT_STATUS(tri_attention_backward(k.kernels, &args), TRI_EINVAL, "3 elements between");
+    args = c->args;
+    const int32_t falling[] = {0, 0, 2, 1};
+    args.visible = falling;
+    EXPECT_STATUS(tri_attention_forward(k.kernels, &args), TRI_EINVAL, "place 3 of sample 0");
+    args.q_first = -1;
+    EXPECT_STATUS(tri_attention_forward(k.kernels, &args), TRI_EINVAL, "from place -1 on");
     args = c->args;
     args.dtype = TRI_F16;
     EXPECT_STATUS(tri_attention_backward(k.kernels, &args), TRI_EINVAL, "fp16");
