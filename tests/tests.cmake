@@ -121,6 +121,8 @@ endfunction()
 if(TARGET trireme AND NOT TRI_SANITIZE STREQUAL "thread")
     find_package(Python3 REQUIRED COMPONENTS Interpreter)
     tri_add_job_tests(equivalence meshes families repeats resumes precisions)
+    tri_add_job_tests(matrix few moves all)
+    set_tests_properties(matrix.all PROPERTIES TIMEOUT 14400 LABELS "job;long")
     if(NOT TRI_SANITIZE) # what these try is processes, not memory
         tri_add_job_tests(wrong_input keys commands data folders models)
         tri_add_job_tests(signals usr1 rank_signals term killed)

@@ -63,6 +63,7 @@ class Folder:
 
     def __init__(self, program):
         self.path = pathlib.Path(tempfile.mkdtemp(prefix="trireme_equiv_")).resolve()
+        self.build = pathlib.Path(program).resolve().parent
         # a file of its own: its processes are known by it, whatever else runs
         self.program = shutil.copy2(pathlib.Path(program).resolve(), self.path / "trireme")
         self.program = str(self.program)
