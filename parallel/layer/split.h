@@ -6,8 +6,7 @@
  *   rows:    W [out, in/size]: multiplied, then partial sums are reduced to outer rows (out, down)
  *
  * Backward goes the other way. Where axis->chunks > 1, rows are cut in pieces, and the collective of one
- * piece runs while another is multiplied: in each case the product of a row and the order of its sum
- * over the ranks are as without.
+ * piece runs while another is multiplied; the sum over the ranks has the same order for each element.
  */
 #ifndef TRI_PARALLEL_LAYER_SPLIT_H
 #define TRI_PARALLEL_LAYER_SPLIT_H
