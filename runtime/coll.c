@@ -87,6 +87,11 @@ tri_coll_stats tri_comm_stats(const tri_comm *comm)
     return comm->stats;
 }
 
+int tri_comm_host(const tri_comm *comm, int rank)
+{
+    return comm->host_ranks ? rank / comm->host_ranks : 0;
+}
+
 tri_status tri_comm_split(tri_comm *parent, int color, int key, tri_comm **out)
 {
     if (parent->size == 1 && color < 0) {

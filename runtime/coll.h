@@ -89,6 +89,9 @@ const char *tri_comm_backend(const tri_comm *comm);
 tri_device *tri_comm_device(const tri_comm *comm);
 tri_coll_stats tri_comm_stats(const tri_comm *comm);
 
+/* Host of a rank, counted from 0; 0 for all where they share one or nothing is known. Not collective. */
+int tri_comm_host(const tri_comm *comm, int rank);
+
 /* Memory over which this communicator's reductions and gathers run without staging: node-shared
  * where ranks share a host, plain otherwise. Collective over `comm`, same bytes on all ranks.
  *

@@ -32,8 +32,7 @@ bool tri_box_intersect(const tri_box *a, const tri_box *b, tri_box *out)
     return true;
 }
 
-/* Take block `coord` of `parts` of dimension d of the box as it stands. */
-static void box_split(tri_box *box, int d, int64_t coord, int64_t parts)
+void tri_box_split(tri_box *box, int d, int64_t coord, int64_t parts)
 {
     int64_t n = box->count[d];
     int64_t block = n / parts + (n % parts != 0);
@@ -108,7 +107,7 @@ tri_status tri_place_box(const tri_place *place, const tri_mesh *mesh, int rank,
         int arg = place->axis[a].arg;
         if (place->axis[a].kind == TRI_SPLIT) {
             int parts = split_parts(place, mesh, (tri_axis)a);
-            box_split(&box, arg, coord / (tri_mesh_size(mesh, (tri_axis)a) / parts), parts);
+            tri_box_split(&box, arg, coord / (tri_mesh_size(mesh, (tri_axis)a) / parts), parts);
         } else if (place->axis[a].kind == TRI_AT && coord != arg)
             here = false;
     }

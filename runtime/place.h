@@ -47,6 +47,9 @@ int64_t tri_box_elements(const tri_box *box);
 /* Common part of two boxes; false if there is none. Not collective. */
 bool tri_box_intersect(const tri_box *a, const tri_box *b, tri_box *out);
 
+/* Narrow a box to block `coord` of `parts` of its dimension d, as a split does. Not collective. */
+void tri_box_split(tri_box *box, int d, int64_t coord, int64_t parts);
+
 /* The box of `shape` that `rank` holds under `place` (before any flat range). Not collective.
  *
  * count is 0 in a dimension where it holds nothing, and everywhere off an at(c).

@@ -63,6 +63,7 @@ struct tri_comm {
     tri_coll_lane *send, *recv; /* made with the first send or receive */
     tri_event last;             /* the last call on `stream` */
     int rank, size;
+    int host_ranks; /* ranks of each host, which are neighbours; 0: one host, or not known */
     tri_coll_stats stats;
     void *state; /* the backend's own */
 };

@@ -22,7 +22,7 @@ LIBRARY = ("runtime", "kernels", "parallel", "optim", "checkpoint")
 
 # runtime's own order: a unit sees itself and what stands before it.
 RUNTIME = ("base", "dtype", "device", "coll", "arena", "mesh", "agree", "place", "tensor",
-           "redistribute", "state", "h5", "data", "metrics")
+           "state", "redistribute", "h5", "data", "metrics")
 # What a folder may include, besides itself. A name without a slash is a whole folder.
 MAY_INCLUDE = {
     "kernels": ("runtime/base", "runtime/dtype", "runtime/device"),

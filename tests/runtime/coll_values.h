@@ -49,7 +49,7 @@ static void check_put(tri_span span, int64_t at, double value)
         ((uint8_t *)span.data)[at] = (uint8_t)(int64_t)(value * 1024);
 }
 
-static void check_fill(tri_span span, int rank, int64_t first)
+static __attribute__((unused)) void check_fill(tri_span span, int rank, int64_t first)
 {
     for (int64_t i = 0; i < span.count; i++)
         check_put(span, i, check_value(rank, first + i));
@@ -88,8 +88,8 @@ static void check_reduce(tri_span want, int n, int64_t first, tri_redop op)
     }
 }
 
-static tri_status check_open(tri_comm *comm, check_where where, int64_t count, tri_dtype dtype,
-                             check_buffer *out)
+static __attribute__((unused)) tri_status
+check_open(tri_comm *comm, check_where where, int64_t count, tri_dtype dtype, check_buffer *out)
 {
     size_t bytes = (size_t)(count + 1) * tri_dtype_bytes(dtype);
     *out = (check_buffer){.comm = comm, .shared = where == CHECK_SHARED};
@@ -102,7 +102,7 @@ static tri_status check_open(tri_comm *comm, check_where where, int64_t count, t
     return TRI_OK;
 }
 
-static void check_close(check_buffer *buffer)
+static __attribute__((unused)) void check_close(check_buffer *buffer)
 {
     if (buffer->shared)
         tri_comm_free(buffer->comm, buffer->memory);
@@ -110,7 +110,8 @@ static void check_close(check_buffer *buffer)
         tri_device_free(tri_comm_device(buffer->comm), buffer->memory);
 }
 
-static void check_same(const char *what, tri_comm *comm, tri_span got, tri_span want)
+static __attribute__((unused)) void check_same(const char *what, tri_comm *comm, tri_span got,
+                                               tri_span want)
 {
     size_t bytes = tri_dtype_bytes(got.dtype);
     for (int64_t i = 0; i < got.count; i++) {
