@@ -9,8 +9,10 @@
 #include "runtime/coll.h"
 
 #include "runtime/base/alloc.h"
+#include "runtime/base/clock.h"
 #include "runtime/coll/coll_impl.h"
 
+#include <stdio.h>
 #include <string.h>
 
 tri_status tri_comm_make(const tri_coll_ops *ops, tri_device *device, int rank, int size,
@@ -22,7 +24,9 @@ tri_status tri_comm_make(const tri_coll_ops *ops, tri_device *device, int rank, 
     comm->device = device;
     comm->rank = rank;
     comm->size = size;
+    snprintf(comm->name, sizeof comm->name, "world");
     if (ops != &tri_coll_self) TRI_TRY(tri_stream_create(device, ops->name, &comm->stream));
+    if (comm->stream) tri_stream_set_describe(comm->stream, tri_coll_describe);
     *out = TRI_MOVE(comm);
     return TRI_OK;
 }
@@ -42,6 +46,7 @@ void tri_comm_destroy(tri_comm **comm)
     /* The stream stays until the backend is closed: closing may still run work on it. */
     if (c->ops->close) c->ops->close(c);
     tri_stream_destroy(&c->stream);
+    TRI_FREE(c->world_ranks);
     TRI_FREE(*comm);
 }
 
@@ -99,6 +104,7 @@ tri_status tri_comm_split(tri_comm *parent, int color, int key, tri_comm **out)
         return TRI_OK;
     }
     TRI_TRY(parent->ops->split(parent, color, key, out));
+    if (*out) TRI_TRY(tri_coll_learn_world(parent, *out));
     return TRI_OK;
 }
 
@@ -108,6 +114,7 @@ tri_status tri_comm_split_as(tri_comm *parent, const char *backend, tri_comm **o
               "backend '%s' of %d rank(s) cannot be split as '%s'", parent->ops->name, parent->size,
               backend);
     TRI_TRY(parent->ops->split_as(parent, backend, out));
+    TRI_TRY(tri_coll_learn_world(parent, *out));
     return TRI_OK;
 }
 
@@ -136,7 +143,9 @@ static tri_status coll_progress(void *work, bool *done)
         /* passed, or failed: then this one fails for the same reason */
         TRI_TRY(tri_event_wait(w->after[i]));
     }
+    if (w->queued_ns && !w->begin_ns) w->begin_ns = tri_clock_ns();
     TRI_TRY(w->comm->ops->progress(w, done));
+    if (*done && w->queued_ns) tri_coll_trace(w, true);
     return TRI_OK;
 }
 
@@ -158,6 +167,7 @@ static tri_status coll_issue(tri_stream *stream, tri_coll_work *work, tri_event 
         TRI_TRY(work->comm->ops->progress(work, &done));
         return TRI_OK;
     }
+    tri_coll_trace(work, false);
     if (!event) {
         TRI_TRY(tri_stream_run(stream, coll_progress, work, sizeof *work));
         return TRI_OK;
@@ -287,6 +297,7 @@ static tri_status lane_find(tri_comm *comm, tri_coll_lane **slot, tri_coll_lane 
         TRI_TRY(TRI_NEW(&lane));
         *slot = lane;
         TRI_TRY(tri_stream_create(comm->device, "point to point", &lane->stream));
+        tri_stream_set_describe(lane->stream, tri_coll_describe);
     }
     *out = *slot;
     return TRI_OK;

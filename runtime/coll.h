@@ -34,6 +34,11 @@ typedef enum tri_coll_kind {
     TRI_COLL_KINDS
 } tri_coll_kind;
 
+/* "all-reduce", ... Not collective. */
+const char *tri_coll_kind_name(tri_coll_kind kind);
+
+enum { TRI_COMM_NAME_BYTES = 32 };
+
 typedef struct tri_coll_stats {
     int64_t calls[TRI_COLL_KINDS];
     int64_t payload_bytes[TRI_COLL_KINDS]; /* of this rank's argument, not of the algorithm */
@@ -71,7 +76,7 @@ void tri_comm_close(tri_comm **comm);
 void tri_comm_abort(tri_comm *world, int exit_code);
 
 /* Split: ranks that give the same `color` form a communicator, ordered by (key, parent rank).
- * Collective over the parent; color < 0 gives *out = NULL. Errors: TRI_ECOMM, TRI_ENOMEM. */
+ * Collective over the parent (and then, one small gather, over what it made); color < 0 gives *out = NULL. Errors: TRI_ECOMM, TRI_ENOMEM. */
 TRI_MUST_USE tri_status tri_comm_split(tri_comm *parent, int color, int key, tri_comm **out);
 
 /* Force a backend for a communicator made by split: "mpi" or "node"; for tests and benchmarks.
@@ -91,6 +96,17 @@ tri_coll_stats tri_comm_stats(const tri_comm *comm);
 
 /* Host of a rank, counted from 0; 0 for all where they share one or nothing is known. Not collective. */
 int tri_comm_host(const tri_comm *comm, int rank);
+
+/* Name the communicator for reports and traces: "data", "zero weights"; "world" is the first's own,
+ * others are nameless until then. Not collective. Copies the name. */
+void tri_comm_set_name(tri_comm *comm, const char *name);
+const char *tri_comm_name(const tri_comm *comm);
+
+/* The number in the world of rank `rank` of this communicator. Not collective. */
+int tri_comm_world_rank(const tri_comm *comm, int rank);
+
+/* Seconds that this rank was blocked by calls of this communicator. Not collective. */
+double tri_comm_exposed_s(const tri_comm *comm);
 
 /* Memory over which this communicator's reductions and gathers run without staging: node-shared
  * where ranks share a host, plain otherwise. Collective over `comm`, same bytes on all ranks.

@@ -42,6 +42,7 @@ tri_status tri_device_create(const tri_device_args *args, tri_device **out)
     device->args.name = "cpu";
     tri_mutex_init(&device->memory_lock);
     tri_engine_init(&device->engine);
+    TRI_TRY(tri_activity_create(&device->activity));
 
     *out = TRI_MOVE(device);
     return TRI_OK;
@@ -54,6 +55,7 @@ void tri_device_destroy(tri_device **device)
         tri_log(TRI_LOG_WARN, "device %s is closed with %lld buffers of memory in use",
                 (*device)->args.name, (long long)(*device)->n_blocks);
     tri_engine_fini(&(*device)->engine);
+    tri_activity_destroy(&(*device)->activity);
     tri_mutex_fini(&(*device)->memory_lock);
     TRI_FREE((*device)->blocks);
     TRI_FREE(*device);
@@ -67,6 +69,11 @@ int tri_device_threads(const tri_device *device)
 void tri_device_set_threads(tri_device *device, int n_threads)
 {
     device->args.n_threads = n_threads;
+}
+
+tri_activity *tri_device_activity(const tri_device *device)
+{
+    return device->activity;
 }
 
 bool tri_device_yields(const tri_device *device)

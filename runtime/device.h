@@ -11,7 +11,7 @@
 #ifndef TRI_RUNTIME_DEVICE_H
 #define TRI_RUNTIME_DEVICE_H
 
-#include "runtime/base/status.h"
+#include "runtime/base/activity.h"
 #include "runtime/dtype.h"
 
 /* What memory is for: the columns of `trireme check` and of the memory metrics. */
@@ -53,7 +53,7 @@ typedef struct tri_event {
  * blocks. `work` is the stream's own copy of what was submitted. */
 typedef tri_status (*tri_progress_fn)(void *work, bool *done);
 
-enum { TRI_WORK_BYTES = 256, TRI_STREAM_SLOTS = 256 };
+enum { TRI_WORK_BYTES = 256, TRI_STREAM_SLOTS = 256, TRI_WAIT_TEXT_BYTES = 256 };
 
 typedef struct tri_device_args {
     const char *name; /* "cpu" */
@@ -76,6 +76,10 @@ void tri_device_destroy(tri_device **device);
 
 /* As in tri_device_args. Not collective. */
 int tri_device_threads(const tri_device *device);
+
+/* What this rank is doing: the record that reports of failures and hangs read, and the way to its
+ * trace. Not collective. */
+tri_activity *tri_device_activity(const tri_device *device);
 
 /* Change the size of the team, before kernels are opened on the device. Not collective. */
 void tri_device_set_threads(tri_device *device, int n_threads);
@@ -103,6 +107,12 @@ TRI_MUST_USE tri_status tri_stream_create(tri_device *device, const char *name, 
 /* Drain and free; NULL is fine. Not collective. */
 void tri_stream_destroy(tri_stream **stream);
 
+/* Says in words what a queued work is, and with whom: "all-reduce of 4096 bytes over data". */
+typedef void (*tri_describe_fn)(const void *work, char *out, size_t out_bytes);
+
+/* Let the works of a stream be described while somebody waits for them. Not collective. */
+void tri_stream_set_describe(tri_stream *stream, tri_describe_fn describe);
+
 /* Queue work behind what the stream holds. Not collective.
  *
  * Copies `work_bytes` (<= TRI_WORK_BYTES) of *work. Blocks (driving the engine) only if all slots
@@ -126,6 +136,21 @@ TRI_MUST_USE tri_status tri_event_wait(tri_event event);
 
 /* Has the stream passed the event (or failed)? Not collective. */
 bool tri_event_is_done(tri_event event);
+
+/* Seconds that callers of tri_event_wait and tri_stream_run were blocked by this stream. Not
+ * collective. */
+double tri_stream_exposed_s(const tri_stream *stream);
+
+/* What the rank's threads wait for, and since when. */
+typedef struct tri_wait {
+    bool is_waiting;
+    uint64_t begin_ns;
+    char text[TRI_WAIT_TEXT_BYTES]; /* of the work at the head of that stream */
+} tri_wait;
+
+/* The wait that began last and has not ended. Not collective; any thread, also while the others are
+ * stuck: gives up on the text where the engine's lock is not free within a second. */
+tri_wait tri_device_wait_now(tri_device *device);
 
 /* Seconds that callers of tri_event_wait were blocked since the device was opened: communication
  * that was not hidden. Not collective. */

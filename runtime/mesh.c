@@ -5,6 +5,7 @@
 #include "runtime/base/alloc.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <string.h>
 
 enum { MESH_SETS = 1 << TRI_AXES, MESH_GROUPS = 64 };
@@ -65,6 +66,18 @@ void tri_mesh_close(tri_mesh **mesh)
     TRI_FREE(*mesh);
 }
 
+/* "data x context" */
+static void name_comm(tri_comm *comm, unsigned axes)
+{
+    char name[TRI_COMM_NAME_BYTES] = "";
+    size_t n = 0;
+    for (int a = 0; a < TRI_AXES && n < sizeof name; a++)
+        if (axes & TRI_AXIS_BIT(a))
+            n += (size_t)snprintf(name + n, sizeof name - n, "%s%s", n ? " x " : "",
+                                  tri_axis_name((tri_axis)a));
+    tri_comm_set_name(comm, name);
+}
+
 tri_status tri_mesh_declare(tri_mesh *mesh, unsigned axes)
 {
     assert(axes < MESH_SETS);
@@ -75,6 +88,7 @@ tri_status tri_mesh_declare(tri_mesh *mesh, unsigned axes)
     int color = tri_mesh_index(mesh, ~axes & (MESH_SETS - 1));
     TRI_TRY(
         tri_comm_split(mesh->args.world, color, tri_mesh_index(mesh, axes), &mesh->comms[axes]));
+    name_comm(mesh->comms[axes], axes);
     return TRI_OK;
 }
 

@@ -25,6 +25,7 @@ typedef struct tri_coll_work {
     int64_t position; /* elements dealt with */
     int64_t step;
     uint64_t flags;
+    uint64_t queued_ns, begin_ns; /* where a trace records; begin: of the backend's first poll */
 } tri_coll_work;
 
 typedef struct tri_coll_ops {
@@ -65,7 +66,9 @@ struct tri_comm {
     int rank, size;
     int host_ranks; /* ranks of each host, which are neighbours; 0: one host, or not known */
     tri_coll_stats stats;
-    void *state; /* the backend's own */
+    char name[TRI_COMM_NAME_BYTES];
+    int *world_ranks; /* [size]: who they are in the world; NULL: the same numbers */
+    void *state;      /* the backend's own */
 };
 
 extern const tri_coll_ops tri_coll_self, tri_coll_thread, tri_coll_node, tri_coll_mpi;
@@ -84,6 +87,15 @@ void tri_comm_destroy(tri_comm **comm);
  * cannot be had: TRI_ENOMEM, TRI_EIO, TRI_EPEER where another rank has the reason.
  */
 TRI_MUST_USE tri_status tri_node_open(tri_comm *carrier, tri_comm **out);
+
+/* A queued call in words, for tri_stream_set_describe. Not collective. */
+void tri_coll_describe(const void *work, char *out, size_t out_bytes);
+
+/* Note a call's queuing (done false) or end for the rank's trace, if one records. Not collective. */
+void tri_coll_trace(tri_coll_work *work, bool done);
+
+/* Learn who the ranks of `comm`, split off `parent`, are in the world. Collective over `comm`. */
+TRI_MUST_USE tri_status tri_coll_learn_world(const tri_comm *parent, tri_comm *comm);
 
 /* Run work on the communicator's stream and wait: how a backend makes its blocking set-up calls
  * (one thread at a time in foreign libraries). Not collective by itself. */

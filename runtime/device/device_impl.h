@@ -28,6 +28,8 @@ typedef struct tri_engine {
     atomic_bool asleep;
     atomic_bool stop;
     atomic_ullong exposed_ns;
+    _Atomic(tri_stream *) waited; /* of the wait that began last */
+    atomic_ullong waited_since_ns;
 } tri_engine;
 
 struct tri_device {
@@ -37,6 +39,7 @@ struct tri_device {
     int64_t n_blocks, max_blocks;
     tri_memory memory;
     tri_engine engine;
+    tri_activity *activity;
 };
 
 /* Make an engine without streams / stop and free it. Not collective. */

@@ -13,6 +13,7 @@
 #include "runtime/device/device_impl.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <string.h>
 
 typedef struct stream_slot {
@@ -24,12 +25,14 @@ struct tri_stream {
     tri_device *device;
     tri_stream *next;
     const char *name;
+    tri_describe_fn describe; /* NULL: nothing to say */
     stream_slot *slots;
     tri_mutex submit_lock;
     atomic_ullong submitted;
     atomic_ullong taken;
     atomic_ullong passed;
     atomic_bool failed;
+    atomic_ullong exposed_ns;
     tri_err err; /* written once, before `failed` */
 };
 
@@ -241,11 +244,65 @@ static void stream_wait(tri_stream *stream, uint64_t ticket)
     if (stream_has_passed(stream, ticket)) return;
     tri_engine *engine = &stream->device->engine;
     uint64_t began_ns = tri_clock_ns();
+    tri_stream *mine = stream;
+    atomic_store_explicit(&engine->waited_since_ns, began_ns, memory_order_relaxed);
+    atomic_store_explicit(&engine->waited, stream, memory_order_release);
     atomic_fetch_add(&engine->n_waiters, 1);
     stream_drive(stream, ticket);
     atomic_fetch_sub(&engine->n_waiters, 1);
+    atomic_compare_exchange_strong(&engine->waited, &mine, NULL);
     engine_wake(engine);
-    atomic_fetch_add_explicit(&engine->exposed_ns, tri_clock_ns() - began_ns, memory_order_relaxed);
+    uint64_t waited_ns = tri_clock_ns() - began_ns;
+    atomic_fetch_add_explicit(&engine->exposed_ns, waited_ns, memory_order_relaxed);
+    atomic_fetch_add_explicit(&stream->exposed_ns, waited_ns, memory_order_relaxed);
+}
+
+void tri_stream_set_describe(tri_stream *stream, tri_describe_fn describe)
+{
+    stream->describe = describe;
+}
+
+double tri_stream_exposed_s(const tri_stream *stream)
+{
+    return (double)atomic_load_explicit(&stream->exposed_ns, memory_order_relaxed) * 1e-9;
+}
+
+/* Describe the head of the stream, if it still is one. poll_lock is held. */
+static void describe_head(const tri_engine *engine, const tri_stream *stream, tri_wait *wait)
+{
+    const tri_stream *known = engine->streams;
+    while (known && known != stream)
+        known = known->next;
+    if (!known) return;
+    unsigned long long taken = atomic_load(&stream->taken);
+    bool has_head = taken < atomic_load(&stream->submitted);
+    wait->is_waiting = true;
+    snprintf(wait->text, sizeof wait->text, "work of %s", stream->name);
+    if (has_head && stream->describe)
+        stream->describe(stream->slots[taken % TRI_STREAM_SLOTS].work, wait->text,
+                         sizeof wait->text);
+}
+
+tri_wait tri_device_wait_now(tri_device *device)
+{
+    enum { TRIES = 1000 };
+    tri_engine *engine = &device->engine;
+    tri_wait wait = {0};
+    tri_stream *stream = atomic_load_explicit(&engine->waited, memory_order_acquire);
+    wait.begin_ns = atomic_load_explicit(&engine->waited_since_ns, memory_order_relaxed);
+    if (!stream) return wait;
+    bool locked = tri_mutex_try(&engine->poll_lock);
+    for (int i = 0; i < TRIES && !locked; i++) {
+        tri_clock_sleep(1e-3);
+        locked = tri_mutex_try(&engine->poll_lock);
+    }
+    wait.is_waiting = !locked;
+    snprintf(wait.text, sizeof wait.text, "communication that does not come back");
+    if (!locked) return wait;
+    stream = atomic_load_explicit(&engine->waited, memory_order_acquire);
+    describe_head(engine, stream, &wait);
+    tri_mutex_unlock(&engine->poll_lock);
+    return wait;
 }
 
 void tri_stream_destroy(tri_stream **stream)
