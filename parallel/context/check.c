@@ -72,10 +72,10 @@ static tri_status check_length(int64_t length, int n_ring, int n_ulysses)
     if (n_ring > 1 && n_ulysses % 2 != 0) unit *= 2;
     if (length > 0 && length % unit == 0) return TRI_OK;
     int64_t below = length / unit * unit;
+    int64_t above = below + unit;
     char nearest[CHECK_TEXT_BYTES];
     if (below > 0)
-        snprintf(nearest, sizeof nearest, "%lld or %lld", (long long)below,
-                 (long long)(below + unit));
+        snprintf(nearest, sizeof nearest, "%lld or %lld", (long long)below, (long long)above);
     else
         snprintf(nearest, sizeof nearest, "%lld", (long long)unit);
     TRI_FAIL(

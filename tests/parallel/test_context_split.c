@@ -258,19 +258,20 @@ static double sent_bytes(const tri_traffic_list *list)
 TRI_TEST(volumes_are_the_papers)
 {
     tri_traffic_list list;
-    double rows = B * T / 4;
-    double block = rows * 2 * CK;
+    int64_t rows = B * T / 4;
+    int64_t block = rows * 2 * CK;
     TRI_TRY(traffic_of(TRI_CONTEXT_RING, 1, &list));
-    double want = (2 + 1) * 3 * block * 2 + 4 * block * 4;
+    double want = (double)((2 + 1) * 3 * block * 2 + 4 * block * 4);
     EXPECT(sent_bytes(&list) == want, "ring: %g, not %g", sent_bytes(&list), want);
     TRI_TRY(traffic_of(TRI_CONTEXT_ALLGATHER, 1, &list));
-    want = (2 + 1) * 3 * block * 2 + 3 * block * 4;
+    want = (double)((2 + 1) * 3 * block * 2 + 3 * block * 4);
     EXPECT(sent_bytes(&list) == want, "allgather: %g, not %g", sent_bytes(&list), want);
     TRI_TRY(traffic_of(TRI_CONTEXT_ULYSSES, 4, &list));
-    want = 3 * 0.75 * rows * (2 * C + 2 * 4 * DH) * 2;
+    want = 3 * 0.75 * (double)(rows * (2 * C + 2 * 4 * DH) * 2);
     EXPECT(sent_bytes(&list) == want, "ulysses: %g, not %g", sent_bytes(&list), want);
     TRI_TRY(traffic_of(TRI_CONTEXT_RING, 2, &list));
-    want = 3 * 0.5 * rows * (2 * C + 2 * CK) * 2 + 3 * block * 2 + 2 * block * 4;
+    want =
+        3 * 0.5 * (double)(rows * (2 * C + 2 * CK) * 2) + (double)(3 * block * 2 + 2 * block * 4);
     EXPECT(sent_bytes(&list) == want, "both: %g, not %g", sent_bytes(&list), want);
     return TRI_OK;
 }
