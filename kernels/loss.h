@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Softmax cross-entropy, fused with its gradient and chunked over the vocabulary: statistics are
  * merged chunk by chunk (online softmax, arXiv:1805.02867), then each chunk of logits is turned into
- * its gradient in place. The same two calls serve a vocabulary that is split over ranks.
+ * its gradient in place. The same two calls serve a vocabulary that is split over ranks: each makes
+ * the statistics of its ids, the maximum over ranks goes to tri_cross_entropy_rescale, sum and picked
+ * are summed over ranks, and each makes the gradient of its ids.
  */
 #ifndef TRI_KERNELS_LOSS_H
 #define TRI_KERNELS_LOSS_H
@@ -17,13 +19,22 @@ typedef struct tri_cross_entropy_args {
     const int32_t *target; /* [rows]; negative: not counted */
     float *maximum;        /* [rows] running maximum; start at -INFINITY */
     float *sum;            /* [rows] running sum of exp(logit - maximum); start at 0 */
-    float *picked;         /* [rows] logit of the target, set by the chunk that has it */
-    float scale;           /* gradient: multiplies (softmax - onehot), 1 / counted tokens */
+    float *picked; /* [rows] logit of the target, set by the chunk that has it; start at 0 */
+    float scale;   /* gradient: multiplies (softmax - onehot), 1 / counted tokens */
 } tri_cross_entropy_args;
+
+/* maximum, sum, picked [rows] = what statistics start from: a rank without the target then adds 0 to
+ * picked. Not collective. */
+void tri_cross_entropy_begin(int64_t rows, float *maximum, float *sum, float *picked);
 
 /* Merge a chunk into maximum, sum, picked. Not collective. */
 TRI_MUST_USE tri_status tri_cross_entropy_stats(tri_kernels *kernels,
                                                 const tri_cross_entropy_args *args);
+
+/* Make sums refer to `all` [rows], the maximum over ranks, so that they add up over ranks:
+ * sum *= exp(maximum - all), maximum = all. Not collective.
+ * Source: Megatron-LM (arXiv:1909.08053), vocabulary-parallel cross entropy. */
+void tri_cross_entropy_rescale(int64_t rows, const float *all, float *maximum, float *sum);
 
 /* logits = scale * (softmax - onehot), 0 for rows that do not count. Not collective. */
 TRI_MUST_USE tri_status tri_cross_entropy_gradient(tri_kernels *kernels,

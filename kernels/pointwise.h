@@ -33,10 +33,11 @@ TRI_MUST_USE tri_status tri_swiglu_backward(tri_kernels *kernels,
 /* Rotate pairs (i, i + head_size/2) of every head by position * theta^(-2i/head_size), in place
  * (RoFormer, arXiv:2104.09864, in the half-split order of Llama). inverse: the transposed rotation
  * (backward). x [tokens, stride] with `heads` heads at its start; the position of token j is
- * first_position + j % period. Not collective. */
+ * position[j], or first_position + j % period. Not collective. */
 typedef struct tri_rope_args {
     tri_dtype dtype;
     int64_t tokens, period, first_position;
+    const int32_t *position; /* [tokens]; NULL: by period */
     int64_t heads, head_size, stride;
     float theta;
     const float *table; /* [positions, head_size]: cos then sin halves; see tri_rope_table */
@@ -48,13 +49,16 @@ TRI_MUST_USE tri_status tri_rope(tri_kernels *kernels, const tri_rope_args *args
 /* table [positions, head_size] = cos (first half) and sin (second half). Not collective. */
 void tri_rope_table(int64_t positions, int64_t head_size, float theta, float *table);
 
-/* y = x * mask / (1 - rate): element (row, i) is kept by uniform(rng with stream
- * rng.stream + sample[row / rows_per_sample], index (row % rows_per_sample) * width + i) >= rate.
- * The same call on the gradient is the backward pass. y may be x. Not collective. */
+/* y = x * mask / (1 - rate): element (r, i), with row = first_row + r, is kept by uniform(rng with
+ * stream rng.stream + sample[row / rows_per_sample], index place * width + i) >= rate, where place is
+ * that of row % rows_per_sample. So the mask of an element of a sequence is the same whichever rows
+ * a rank holds. The same call on the gradient is the backward pass. y may be x. Not collective. */
 typedef struct tri_dropout_args {
     tri_dtype dtype;
     int64_t rows, width, rows_per_sample;
-    const int64_t *sample; /* number of each sample in the job's data order */
+    int64_t first_row;     /* of the micro-batch, where these are a part of its rows */
+    const int64_t *sample; /* number of each sample of the micro-batch in the job's data order */
+    const int32_t *index;  /* [rows_per_sample] places in the whole sequence; NULL: 0, 1, ... */
     float rate;
     tri_rng rng;
     const void *x;

@@ -23,10 +23,10 @@ tri_status tri_dropout(tri_kernels *kernels, const tri_dropout_args *args)
     TRI_TRY(tri_team_check("dropout", args->dtype, args->rows, args->width, args->width));
     TRI_CHECK(args->rate >= 0 && args->rate < 1, TRI_EINVAL,
               "dropout with rate %g: the rate must be in [0, 1)", (double)args->rate);
-    TRI_CHECK(args->rows_per_sample > 0 && args->sample, TRI_EINVAL,
-              "dropout with %lld rows per sample: there must be at least one, and the samples' "
-              "numbers",
-              (long long)args->rows_per_sample);
+    TRI_CHECK(args->rows_per_sample > 0 && args->sample && args->first_row >= 0, TRI_EINVAL,
+              "dropout from row %lld on with %lld rows per sample: there must be at least one, and "
+              "the samples' numbers",
+              (long long)args->first_row, (long long)args->rows_per_sample);
     dropout_work work = {kernels->simd->pointwise, args};
     /* the mask costs more than the memory */
     int64_t row_bytes = args->width * 16;

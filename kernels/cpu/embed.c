@@ -30,7 +30,7 @@ static void backward(const void *work, int64_t left, int64_t right)
 static tri_status check(const char *kernel, const tri_embed_args *args)
 {
     TRI_TRY(tri_team_check(kernel, args->dtype, args->tokens, args->width, args->width));
-    TRI_CHECK(args->period > 0 && args->first_position >= 0, TRI_EINVAL,
+    TRI_CHECK(args->place || (args->period > 0 && args->first_position >= 0), TRI_EINVAL,
               "%s with period %lld and first position %lld: the period must be positive, the "
               "position not negative",
               kernel, (long long)args->period, (long long)args->first_position);

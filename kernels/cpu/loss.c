@@ -35,6 +35,24 @@ static tri_status run(tri_kernels *kernels, const char *kernel, const tri_cross_
     return TRI_OK;
 }
 
+void tri_cross_entropy_begin(int64_t rows, float *maximum, float *sum, float *picked)
+{
+    for (int64_t row = 0; row < rows; row++) {
+        maximum[row] = -INFINITY;
+        sum[row] = 0;
+        picked[row] = 0;
+    }
+}
+
+void tri_cross_entropy_rescale(int64_t rows, const float *all, float *maximum, float *sum)
+{
+    for (int64_t row = 0; row < rows; row++) {
+        /* -inf everywhere: inf - inf is no number */
+        if (maximum[row] != all[row]) sum[row] *= expf(maximum[row] - all[row]);
+        maximum[row] = all[row];
+    }
+}
+
 tri_status tri_cross_entropy_stats(tri_kernels *kernels, const tri_cross_entropy_args *args)
 {
     TRI_TRY(run(kernels, "cross-entropy statistics", args, stats));

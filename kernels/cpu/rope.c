@@ -25,9 +25,10 @@ tri_status tri_rope(tri_kernels *kernels, const tri_rope_args *args)
               (long long)args->heads, (long long)args->head_size);
     TRI_TRY(tri_team_check("rotary embedding", args->dtype, args->tokens,
                            args->heads * args->head_size, args->stride));
-    TRI_CHECK(args->period > 0 && args->first_position >= 0 && args->table, TRI_EINVAL,
-              "rotary embedding: period %lld and first position %lld; it needs a period > 0, a "
-              "position >= 0 and a table of tri_rope_table",
+    bool has_period = args->position || (args->period > 0 && args->first_position >= 0);
+    TRI_CHECK(has_period && args->table, TRI_EINVAL,
+              "rotary embedding: period %lld and first position %lld; it needs positions, or a "
+              "period > 0 and a position >= 0, and a table of tri_rope_table",
               (long long)args->period, (long long)args->first_position);
     rope_work work = {kernels->simd->pointwise, args};
     int64_t row_bytes = args->heads * args->head_size * (int64_t)tri_dtype_bytes(args->dtype) * 2;

@@ -5,15 +5,28 @@
 #include "kernels/cpu/simd.h"
 #include "kernels/cpu/vector_memory.h"
 
+/* Row of token j's id in the table; negative: not there. */
+TRI_INLINE int64_t table_row(const tri_embed_args *args, int64_t j)
+{
+    int64_t row = args->id[j] - args->first;
+    return row < args->vocab ? row : -1;
+}
+
+TRI_INLINE int64_t position_row(const tri_embed_args *args, int64_t j)
+{
+    return args->place ? args->place[j] : args->first_position + j % args->period;
+}
+
 TRI_INLINE void forward_tokens(const tri_embed_args *args, int64_t begin, int64_t end, bool bf16)
 {
     int64_t width = args->width;
     for (int64_t j = begin; j < end; j++) {
-        int64_t from = args->id[j] * width;
-        int64_t place = (args->first_position + j % args->period) * width;
+        int64_t row = table_row(args, j);
+        int64_t place = args->position ? position_row(args, j) * width : 0;
         for (int64_t i = 0; i < width; i += TRI_V) {
             int64_t lanes = tri_v_lanes(i, width);
-            tri_vf v = tri_v_load(args->table, from + i, lanes, bf16);
+            tri_vf v = {0};
+            if (row >= 0) v = tri_v_load(args->table, row * width + i, lanes, bf16);
             if (args->position) v += tri_v_load(args->position, place + i, lanes, bf16);
             tri_v_store(args->y, j * width + i, lanes, v, bf16);
         }
@@ -28,19 +41,25 @@ static void embed_forward(const tri_embed_args *args, int64_t begin, int64_t end
         forward_tokens(args, begin, end, false);
 }
 
+/* sums[left .. right) += token j's dy */
+TRI_INLINE void add_token(const tri_embed_args *args, int64_t j, int64_t left, int64_t right,
+                          float *sums, bool bf16)
+{
+    for (int64_t i = left; i < right; i += TRI_V) {
+        int64_t lanes = tri_v_lanes(i, right);
+        tri_vf dy = tri_v_load(args->dy, j * args->width + i, lanes, bf16);
+        tri_v_store_f32(sums + i, lanes, tri_v_load_f32(sums + i, lanes) + dy);
+    }
+}
+
 TRI_INLINE void backward_columns(const tri_embed_args *args, int64_t left, int64_t right, bool bf16)
 {
-    int64_t width = args->width;
     for (int64_t j = 0; j < args->tokens; j++) {
-        float *row = args->dtable + args->id[j] * width;
-        float *place = args->dposition;
-        if (place) place += (args->first_position + j % args->period) * width;
-        for (int64_t i = left; i < right; i += TRI_V) {
-            int64_t lanes = tri_v_lanes(i, right);
-            tri_vf dy = tri_v_load(args->dy, j * width + i, lanes, bf16);
-            tri_v_store_f32(row + i, lanes, tri_v_load_f32(row + i, lanes) + dy);
-            if (place) tri_v_store_f32(place + i, lanes, tri_v_load_f32(place + i, lanes) + dy);
-        }
+        int64_t row = args->dtable ? table_row(args, j) : -1;
+        if (row >= 0) add_token(args, j, left, right, args->dtable + row * args->width, bf16);
+        if (!args->dposition) continue;
+        add_token(args, j, left, right, args->dposition + position_row(args, j) * args->width,
+                  bf16);
     }
 }
 

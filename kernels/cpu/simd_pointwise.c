@@ -93,7 +93,9 @@ TRI_INLINE void rope_tokens(const tri_rope_args *args, int64_t begin, int64_t en
     int64_t half = args->head_size / 2;
     float sign = args->inverse ? -1.0f : 1.0f;
     for (int64_t j = begin; j < end; j++) {
-        const float *c = args->table + (args->first_position + j % args->period) * args->head_size;
+        int64_t position =
+            args->position ? args->position[j] : args->first_position + j % args->period;
+        const float *c = args->table + position * args->head_size;
         for (int64_t head = 0; head < args->heads; head++) {
             int64_t at = j * args->stride + head * args->head_size;
             for (int64_t i = 0; i < half; i += TRI_V) {
@@ -176,9 +178,12 @@ TRI_INLINE void dropout_piece(const tri_dropout_args *args, tri_rng rng, uint64_
 static void dropout(const tri_dropout_args *args, int64_t begin, int64_t end)
 {
     for (int64_t row = begin; row < end; row++) {
+        int64_t whole = args->first_row + row; /* in the micro-batch */
+        int64_t place = whole % args->rows_per_sample;
+        if (args->index) place = args->index[place];
         tri_rng rng = args->rng;
-        rng.stream += (uint64_t)args->sample[row / args->rows_per_sample];
-        uint64_t index = (uint64_t)(row % args->rows_per_sample) * (uint64_t)args->width;
+        rng.stream += (uint64_t)args->sample[whole / args->rows_per_sample];
+        uint64_t index = (uint64_t)place * (uint64_t)args->width;
         for (int64_t i = 0; i < args->width; i += DROPOUT_ELEMENTS) {
             int64_t n = args->width - i < DROPOUT_ELEMENTS ? args->width - i : DROPOUT_ELEMENTS;
             if (args->dtype == TRI_BF16)

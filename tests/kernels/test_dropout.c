@@ -97,6 +97,56 @@ TRI_TEST(cuts_do_not_matter)
     return TRI_OK;
 }
 
+/* Rows from the middle of the micro-batch, and every second token of sequences that are twice as
+ * long: the masks of the whole. */
+static tri_status part_case(const kernel_case *c)
+{
+    enum { WIDTH = 50, FIRST_ROW = 17, LOCAL = ROWS_PER_SAMPLE / 2 };
+    size_t row_bytes = WIDTH * tri_dtype_bytes(c->dtype);
+    TRI_AUTO(kernel_array) *x = NULL, *whole = NULL, *part = NULL;
+    TRI_TRY(kernel_array_create(c->dtype, ROWS * WIDTH, 1, 1, &x));
+    TRI_TRY(kernel_array_create(c->dtype, ROWS * WIDTH, 0, 0, &whole));
+    TRI_TRY(kernel_array_create(c->dtype, ROWS * WIDTH, 0, 0, &part));
+    tri_dropout_args args = dropout_args(c->dtype, WIDTH, x->data, whole->data);
+    TRI_TRY(tri_dropout(c->kernels, &args));
+    args.rows = 30;
+    args.first_row = FIRST_ROW;
+    args.x = (char *)x->data + FIRST_ROW * row_bytes;
+    args.y = part->data;
+    TRI_TRY(tri_dropout(c->kernels, &args));
+    EXPECT(!memcmp((char *)whole->data + FIRST_ROW * row_bytes, part->data, 30 * row_bytes),
+           "%s, %d threads: a part of the rows has another mask", c->isa, c->threads);
+    int32_t index[LOCAL];
+    for (int j = 0; j < LOCAL; j++) {
+        index[j] = 2 * j + 1;
+        for (int s = 0; s < SAMPLES; s++)
+            memcpy((char *)part->data + (size_t)(s * LOCAL + j) * row_bytes,
+                   (char *)x->data + (size_t)(s * ROWS_PER_SAMPLE + index[j]) * row_bytes,
+                   row_bytes);
+    }
+    args = dropout_args(c->dtype, WIDTH, part->data, part->data);
+    args.rows = LOCAL * SAMPLES - 3;
+    args.rows_per_sample = LOCAL;
+    args.first_row = 3;
+    args.index = index;
+    args.x = (char *)part->data + 3 * row_bytes;
+    args.y = (char *)part->data + 3 * row_bytes;
+    TRI_TRY(tri_dropout(c->kernels, &args));
+    for (int r = 3; r < LOCAL * SAMPLES; r++) {
+        int row = r / LOCAL * ROWS_PER_SAMPLE + index[r % LOCAL];
+        EXPECT(!memcmp((char *)whole->data + (size_t)row * row_bytes,
+                       (char *)part->data + (size_t)r * row_bytes, row_bytes),
+               "%s, %d threads: token %d of its sample has another mask", c->isa, c->threads,
+               index[r % LOCAL]);
+    }
+    return TRI_OK;
+}
+
+TRI_TEST(parts_of_sequences_have_the_masks_of_the_whole)
+{
+    return kernel_cases_run(part_case);
+}
+
 TRI_TEST(rate_zero_copies)
 {
     TRI_AUTO(kernel_team) *team = NULL;
@@ -111,10 +161,14 @@ TRI_TEST(rate_zero_copies)
     args.rate = 1;
     EXPECT_STATUS(tri_dropout(team->kernels, &args), TRI_EINVAL, "rate 1");
     args.rate = 0.5f;
+    args.first_row = -1;
+    EXPECT_STATUS(tri_dropout(team->kernels, &args), TRI_EINVAL, "from row -1");
+    args.first_row = 0;
     args.rows_per_sample = 0;
     EXPECT_STATUS(tri_dropout(team->kernels, &args), TRI_EINVAL, "0 rows per sample");
     return TRI_OK;
 }
 
 TRI_TEST_MAIN(TRI_TEST_ROW(mask_is_that_of_the_generator), TRI_TEST_ROW(cuts_do_not_matter),
+              TRI_TEST_ROW(parts_of_sequences_have_the_masks_of_the_whole),
               TRI_TEST_ROW(rate_zero_copies))

@@ -13,12 +13,9 @@ typedef struct loss_rows {
 
 static void rows_begin(loss_rows *r)
 {
-    for (int row = 0; row < ROWS; row++) {
-        r->maximum[row] = -INFINITY;
-        r->sum[row] = 0;
-        r->picked[row] = 0;
+    tri_cross_entropy_begin(ROWS, r->maximum, r->sum, r->picked);
+    for (int row = 0; row < ROWS; row++)
         r->target[row] = row * 613 % VOCAB;
-    }
     r->target[3] = -1;
     r->target[4] = VOCAB - 1;
 }
@@ -171,6 +168,73 @@ TRI_TEST(infinite_logits)
     return TRI_OK;
 }
 
+enum { PARTS = 4 };
+
+/* What ranks with a part of the vocabulary each do: begin .. end is a rank's part. */
+static tri_status parts_merge(tri_kernels *kernels, kernel_array *logits, loss_rows part[PARTS],
+                              const int64_t begin[PARTS + 1])
+{
+    float all[ROWS];
+    tri_cross_entropy_args args[PARTS];
+    for (int row = 0; row < ROWS; row++)
+        all[row] = -INFINITY;
+    for (int p = 0; p < PARTS; p++) {
+        rows_begin(&part[p]);
+        args[p] =
+            chunk_args(logits->dtype, &part[p], logits->data, begin[p], begin[p + 1] - begin[p]);
+        TRI_TRY(tri_cross_entropy_stats(kernels, &args[p]));
+        for (int row = 0; row < ROWS; row++)
+            all[row] = fmaxf(all[row], part[p].maximum[row]);
+    }
+    for (int p = 0; p < PARTS; p++)
+        tri_cross_entropy_rescale(ROWS, all, part[p].maximum, part[p].sum);
+    for (int row = 0; row < ROWS; row++) {
+        for (int p = 1; p < PARTS; p++) {
+            part[0].sum[row] += part[p].sum[row];
+            part[0].picked[row] += part[p].picked[row];
+        }
+        for (int p = 1; p < PARTS; p++)
+            part[p].sum[row] = part[0].sum[row];
+    }
+    for (int p = 0; p < PARTS; p++)
+        TRI_TRY(tri_cross_entropy_gradient(kernels, &args[p]));
+    return TRI_OK;
+}
+
+/* A vocabulary in parts of very different sizes and magnitudes, one of them all masked. */
+static tri_status parts_case(const kernel_case *c)
+{
+    const int64_t begin[PARTS + 1] = {0, 1, 2100, 2200, VOCAB};
+    loss_rows part[PARTS];
+    TRI_AUTO(kernel_array) *x = NULL, *want = NULL;
+    TRI_TRY(kernel_array_create(c->dtype, ROWS * STRIDE, 1, 30, &x));
+    TRI_TRY(kernel_array_create(TRI_F32, ROWS * STRIDE, 0, 0, &want));
+    for (int row = 0; row < ROWS; row++)
+        for (int64_t i = begin[2]; i < begin[3]; i++)
+            x->value[row * STRIDE + i] = -INFINITY;
+    kernel_array_write(x);
+    memcpy(want->value, x->value, ROWS * STRIDE * sizeof(float));
+    double right = reference(x->value, want->value), loss = 0;
+    TRI_TRY(parts_merge(c->kernels, x, part, begin));
+    int64_t counted = 0;
+    tri_cross_entropy_args args = chunk_args(c->dtype, &part[0], x->data, 0, 1);
+    tri_cross_entropy_sum(&args, &loss, &counted);
+    EXPECT(counted == ROWS - 1 && fabs(loss - right) <= 1e-6 * fabs(right),
+           "%s: loss %.9g, not %.9g", c->isa, loss, right);
+    EXPECT_NEAR_ARRAY(c, x, want->value, "gradient in parts");
+    return TRI_OK;
+}
+
+TRI_TEST(ranks_with_a_part_of_the_vocabulary_each)
+{
+    float maximum[2] = {-INFINITY, -INFINITY}, sum[2] = {0, NAN};
+    const float all[2] = {-INFINITY, 5};
+    tri_cross_entropy_rescale(2, all, maximum, sum);
+    EXPECT(sum[0] == 0 && isnan(sum[1]) && maximum[1] == 5, "sums %g and %g", (double)sum[0],
+           (double)sum[1]);
+    return kernel_cases_run(parts_case);
+}
+
 TRI_TEST(wrong_arguments_are_refused)
 {
     TRI_AUTO(kernel_team) *team = NULL;
@@ -185,4 +249,5 @@ TRI_TEST(wrong_arguments_are_refused)
 
 TRI_TEST_MAIN(TRI_TEST_ROW(loss_and_gradient_in_any_chunks),
               TRI_TEST_ROW(gradient_is_the_difference), TRI_TEST_ROW(infinite_logits),
+              TRI_TEST_ROW(ranks_with_a_part_of_the_vocabulary_each),
               TRI_TEST_ROW(wrong_arguments_are_refused))

@@ -28,7 +28,8 @@ static void rotate_reference(const tri_rope_args *args, const float *x, float *y
     for (int64_t i = 0; i < args->tokens * args->heads * half; i++) {
         int64_t token = i / (args->heads * half), pair = i % half;
         int64_t at = token * args->stride + i / half % args->heads * args->head_size + pair;
-        double position = (double)(args->first_position + token % args->period);
+        double position = args->position ? (double)args->position[token]
+                                         : (double)(args->first_position + token % args->period);
         double angle =
             position * pow((double)args->theta, -2.0 * (double)pair / (double)args->head_size);
         if (args->inverse) angle = -angle;
@@ -65,6 +66,41 @@ TRI_TEST(rotation_is_the_formula)
 {
     TRI_TRY(kernel_cases_run(rope_case));
     return TRI_OK;
+}
+
+/* Tokens at places of their own: the formula, and with the period's places the period's bits. */
+static tri_status position_case(const kernel_case *c)
+{
+    enum { SIZE = 24, N = TOKENS * (HEADS * SIZE + 3) };
+    TRI_AUTO(kernel_array) *table = NULL, *x = NULL, *by_period = NULL, *want = NULL;
+    TRI_TRY(kernel_array_create(TRI_F32, POSITIONS * SIZE, 0, 0, &table));
+    tri_rope_table(POSITIONS, SIZE, 10000, table->data);
+    TRI_TRY(kernel_array_create(c->dtype, N, 1, 1, &x));
+    TRI_TRY(kernel_array_create(c->dtype, N, 1, 1, &by_period));
+    TRI_TRY(kernel_array_create(TRI_F32, N, 0, 0, &want));
+    int32_t position[TOKENS];
+    for (int j = 0; j < TOKENS; j++)
+        position[j] = FIRST + j % PERIOD;
+    tri_rope_args args = rope_args(c, SIZE, table->data, by_period);
+    TRI_TRY(tri_rope(c->kernels, &args));
+    args = rope_args(c, SIZE, table->data, x);
+    args.position = position;
+    args.period = 0;
+    TRI_TRY(tri_rope(c->kernels, &args));
+    EXPECT(kernel_same_bits(x->data, by_period->data, N * tri_dtype_bytes(c->dtype)),
+           "%s: the same places give other bits", c->isa);
+    for (int j = 0; j < TOKENS; j++)
+        position[j] = (j * 7 + 3) % POSITIONS;
+    kernel_array_read(x);
+    rotate_reference(&args, x->value, want->value);
+    TRI_TRY(tri_rope(c->kernels, &args));
+    EXPECT_NEAR_ARRAY(c, x, want->value, "places of their own");
+    return TRI_OK;
+}
+
+TRI_TEST(tokens_have_places_of_their_own)
+{
+    return kernel_cases_run(position_case);
 }
 
 /* <rope(x), dy> = <x, inverse(dy)>: the inverse is the gradient. */
@@ -110,5 +146,5 @@ TRI_TEST(wrong_arguments_are_refused)
     return TRI_OK;
 }
 
-TRI_TEST_MAIN(TRI_TEST_ROW(rotation_is_the_formula), TRI_TEST_ROW(inverse_is_the_gradient),
-              TRI_TEST_ROW(wrong_arguments_are_refused))
+TRI_TEST_MAIN(TRI_TEST_ROW(rotation_is_the_formula), TRI_TEST_ROW(tokens_have_places_of_their_own),
+              TRI_TEST_ROW(inverse_is_the_gradient), TRI_TEST_ROW(wrong_arguments_are_refused))
