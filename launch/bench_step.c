@@ -135,7 +135,7 @@ static tri_status measure_parts(step_bench *b, int64_t round)
     double squares = 0;
     double at_s[4];
     at_s[0] = tri_clock_s();
-    tri_zero_begin(b->job->zero);
+    TRI_TRY(tri_zero_begin(b->job->zero));
     at_s[1] = tri_clock_s();
     TRI_TRY(tri_zero_sum_squares(b->job->zero, &squares));
     at_s[2] = tri_clock_s();

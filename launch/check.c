@@ -69,30 +69,33 @@ static void print_memory(const tri_job_plan *plan, FILE *stream)
     fprintf(stream, "  %-14s %12s\n", "total", tri_check_bytes(total, text, sizeof text));
 }
 
-static void print_messages(const tri_spec *spec, const tri_job_plan *plan, FILE *stream)
+static void print_messages(const tri_job_plan *plan, FILE *stream)
 {
-    const tri_zero_traffic *traffic = &plan->traffic;
+    static const char *const names[TRI_COLL_KINDS] = {
+        [TRI_COLL_ALLREDUCE] = "all-reduce", [TRI_COLL_REDUCE_SCATTER] = "reduce-scatter",
+        [TRI_COLL_ALLGATHER] = "all-gather", [TRI_COLL_BROADCAST] = "broadcast",
+        [TRI_COLL_ALLTOALL] = "all-to-all",  [TRI_COLL_SEND] = "send",
+        [TRI_COLL_RECV] = "receive",         [TRI_COLL_BARRIER] = "barrier"};
     char text[CHECK_NUMBER_BYTES];
-    if (spec->parallel.data == 1) {
-        fprintf(stream, "messages of a step: none, there is one rank\n");
+    if (plan->traffic.n == 0) {
+        fprintf(stream, "messages of a step: none\n");
         return;
     }
     fprintf(stream, "messages of a step, on each rank\n");
-    fprintf(stream, "  %-14s %5lld calls %12s\n",
-            spec->parallel.zero[2] > 1 ? "reduce-scatter" : "all-reduce",
-            (long long)traffic->reduce_calls,
-            tri_check_bytes((double)traffic->reduce_bytes, text, sizeof text));
-    if (traffic->gather_calls > 0)
-        fprintf(stream, "  %-14s %5lld calls %12s\n", "all-gather",
-                (long long)traffic->gather_calls,
-                tri_check_bytes((double)traffic->gather_bytes, text, sizeof text));
+    for (int i = 0; i < plan->traffic.n; i++) {
+        const tri_traffic *entry = &plan->traffic.entry[i];
+        fprintf(stream, "  %-14s %5lld calls %12s  %s, over %s (%d)\n", names[entry->kind],
+                (long long)entry->calls,
+                tri_check_bytes((double)entry->payload_bytes, text, sizeof text), entry->what,
+                entry->group, entry->ranks);
+    }
 }
 
 void tri_check_print(const tri_spec *spec, int n_ranks, const tri_job_plan *plan, FILE *stream)
 {
     print_layout(spec, n_ranks, plan, stream);
     print_memory(plan, stream);
-    print_messages(spec, plan, stream);
+    print_messages(plan, stream);
 }
 
 /* The data must be there and of the format that the spec says. */

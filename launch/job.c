@@ -37,8 +37,10 @@ static tri_status open_mesh(tri_job *job, int n_ranks)
     return TRI_OK;
 }
 
+/* Rows of the model, in the table. */
 static tri_status open_model(tri_job *job)
 {
+    TRI_TRY(tri_state_create(job->mesh, &job->state));
     tri_model_args args = {.config = &job->spec.model,
                            .kernels = job->kernels,
                            .mesh = job->mesh,
@@ -48,15 +50,36 @@ static tri_status open_model(tri_job *job)
                            .seed = job->spec.seed};
     TRI_TRY(tri_model_create(&args, &job->model));
     TRI_TRY(tri_model_export(job->model, job->state));
-    tri_zero_args zero = {.state = job->state,
-                          .first_row = 0,
-                          .n_params = tri_model_params(job->model),
-                          .stage = job->spec.parallel.zero[2] > 1,
-                          .bucket_bytes = (int64_t)(job->spec.parallel.bucket_mb * 1048576),
-                          .compute = job->spec.precision,
-                          .training = is_training(job),
-                          .kernels = job->kernels};
-    TRI_TRY(tri_zero_create(&zero, &job->zero));
+    return TRI_OK;
+}
+
+/* Parameters, gradients and optimizer states shared out over data x context. Collective. */
+static tri_status open_zero(tri_job *job)
+{
+    int n = tri_model_params(job->model);
+    tri_zero_param *params = NULL;
+    TRI_TRY(TRI_NEW_ARRAY(n, &params));
+    for (int i = 0; i < n; i++)
+        params[i] = (tri_zero_param){.unit = tri_model_unit_of(job->model, i), .tensor_sum = 1};
+    const int *group = job->spec.parallel.zero;
+    tri_zero_args args = {
+        .mesh = job->mesh,
+        .state = job->state,
+        .first_row = 0,
+        .n_params = n,
+        .params = params,
+        .n_units = tri_model_units(job->model),
+        .group = {group[0], group[1], group[2]},
+        .bucket_bytes = (int64_t)(job->spec.parallel.bucket_mb * 1048576),
+        .prefetch = job->spec.parallel.prefetch,
+        .compute = job->spec.precision,
+        .training = is_training(job),
+        .kernels = job->kernels,
+        .tied_param = -1,
+    };
+    tri_status rc = tri_zero_create(&args, &job->zero);
+    TRI_FREE(params);
+    TRI_TRY(rc);
     return TRI_OK;
 }
 
@@ -141,15 +164,17 @@ static tri_status declare_memory(tri_job *job)
     return TRI_OK;
 }
 
+static void bind_param(void *model, int param, const void *weight, float *gradient)
+{
+    tri_model_bind(model, param, weight, gradient);
+}
+
 static tri_status commit_memory(tri_job *job)
 {
     tri_comm *group =
         tri_mesh_comm(job->mesh, TRI_AXIS_BIT(TRI_AXIS_DATA) | TRI_AXIS_BIT(TRI_AXIS_CONTEXT));
     TRI_TRY(tri_arena_commit(job->arena, tri_comm_device(job->world), group));
-    tri_zero_bind(job->zero);
-    for (int i = 0; i < tri_model_params(job->model); i++)
-        tri_model_bind(job->model, i, tri_zero_weight(job->zero, i),
-                       tri_zero_gradient(job->zero, i));
+    tri_zero_bind(job->zero, bind_param, job->model);
     if (job->optim) {
         fill_segments(job);
         TRI_TRY(tri_optim_bind(job->optim, job->segments, job->state));
@@ -157,11 +182,9 @@ static tri_status commit_memory(tri_job *job)
     return TRI_OK;
 }
 
-/* What exists on paper too: the mesh is there, all else is local. */
+/* What exists on paper too, once the rows are shared out. */
 static tri_status open_layout(tri_job *job)
 {
-    TRI_TRY(tri_state_create(job->mesh, &job->state));
-    TRI_TRY(open_model(job));
     TRI_TRY(open_optimizer(job));
     TRI_TRY(declare_memory(job));
     return TRI_OK;
@@ -187,6 +210,8 @@ tri_status tri_job_open(const tri_spec *spec, tri_job_use use, tri_comm *world, 
     tri_status kernels = tri_kernels_create(tri_comm_device(world), NULL, &job->kernels);
     TRI_TRY(tri_agree(world, kernels));
     TRI_TRY(open_mesh(job, tri_comm_size(world)));
+    TRI_TRY(tri_agree(world, open_model(job)));
+    TRI_TRY(tri_agree(world, open_zero(job)));
     TRI_TRY(tri_agree(world, open_parts(job)));
     TRI_TRY(tri_agree(world, commit_memory(job)));
     tri_status prepared = tri_model_prepare(job->model, spec->batch.micro, spec->model.context);
@@ -283,11 +308,11 @@ static void plan_fill(const tri_job *job, tri_job_plan *out)
 {
     const tri_spec *spec = &job->spec;
     int64_t part = spec->batch.sequences / spec->parallel.data;
-    *out = (tri_job_plan){.traffic = tri_zero_step_traffic(job->zero),
-                          .accumulation = part / spec->batch.micro,
+    *out = (tri_job_plan){.accumulation = part / spec->batch.micro,
                           .step_tokens = spec->batch.sequences * spec->model.context,
                           .flops_per_token =
                               tri_model_flops_per_token(job->model, spec->model.context)};
+    tri_zero_traffic(job->zero, &out->traffic);
     for (int i = 0; i < tri_model_params(job->model); i++)
         out->params += tri_row_elements(tri_state_row(job->state, i));
     for (int kind = 0; kind < TRI_MEM_KINDS; kind++)
@@ -302,6 +327,8 @@ static tri_status plan_layout(tri_job *job, tri_device *device, int n_ranks)
 {
     TRI_TRY(tri_kernels_create(device, NULL, &job->kernels));
     TRI_TRY(open_mesh(job, n_ranks));
+    TRI_TRY(open_model(job));
+    TRI_TRY(open_zero(job));
     TRI_TRY(open_layout(job));
     return TRI_OK;
 }

@@ -43,7 +43,7 @@ typedef struct tri_job {
 typedef struct tri_job_plan {
     int64_t params;              /* elements of the model */
     size_t bytes[TRI_MEM_KINDS]; /* on rank 0 */
-    tri_zero_traffic traffic;    /* per step */
+    tri_traffic_list traffic;    /* per step */
     int64_t accumulation;        /* micro-batches of a step on one rank */
     int64_t step_tokens;         /* of the global batch */
     double flops_per_token;

@@ -24,9 +24,13 @@
 /* What the ranks tell one another once a step. */
 enum { SHARE_LOSS, SHARE_TOKENS, SHARE_SQUARES, SHARE_STOP, SHARES };
 
-static tri_status gradient_ready(void *zero, int param)
+/* Parameters are completed from the last to the first: with the first of a unit, all of it is. */
+static tri_status gradient_ready(void *arg, int param)
 {
-    return tri_zero_ready(zero, param);
+    const tri_job *job = arg;
+    int unit = tri_model_unit_of(job->model, param);
+    if (param > 0 && tri_model_unit_of(job->model, param - 1) == unit) return TRI_OK;
+    return tri_zero_ready(job->zero, unit, true);
 }
 
 /* Forward and backward of this rank's sequences; in the last micro-batch each gradient that is
@@ -43,7 +47,7 @@ static tri_status backward(tri_job *job, const tri_loader_batch *batch, double s
                           .targets = batch->targets + at * batch->length,
                           .sample = batch->sample + at};
         bool last = at + micro == batch->sequences;
-        TRI_TRY(tri_model_train(job->model, &part, scale, last ? gradient_ready : NULL, job->zero,
+        TRI_TRY(tri_model_train(job->model, &part, scale, last ? gradient_ready : NULL, job,
                                 &share[SHARE_LOSS], &counted));
     }
     share[SHARE_TOKENS] = (double)counted;
@@ -68,7 +72,7 @@ tri_status tri_train_step(tri_job *job, bool stop, tri_step_result *out)
 
     tri_loader_batch batch;
     TRI_TRY(tri_loader_next(job->loader, &batch));
-    tri_zero_begin(job->zero);
+    TRI_TRY(tri_zero_begin(job->zero));
     TRI_TRY(backward(job, &batch, share));
     TRI_TRY(tri_zero_reduce_wait(job->zero));
     TRI_TRY(tri_zero_sum_squares(job->zero, &share[SHARE_SQUARES]));

@@ -58,6 +58,20 @@ int tri_model_params(const tri_model *model)
     return model->n_params;
 }
 
+int tri_model_units(const tri_model *model)
+{
+    return (int)model->config.layers + 2;
+}
+
+int tri_model_unit_of(const tri_model *model, int index)
+{
+    if (index >= model->norm.weight->index) return tri_model_units(model) - 1;
+    int unit = 0;
+    while (unit < model->config.layers && model->blocks[unit].norm1.weight->index <= index)
+        unit++;
+    return unit;
+}
+
 void tri_model_bind(tri_model *model, int index, const void *weight, float *gradient)
 {
     model->params[index].weight = weight;

@@ -69,6 +69,11 @@ void tri_model_destroy(tri_model **model);
 TRI_MUST_USE tri_status tri_model_export(tri_model *model, tri_state *state);
 int tri_model_params(const tri_model *model);
 
+/* Units: the embedding, each block, the last norm with the head; in the order of forward. The unit of a
+ * parameter. Not collective. */
+int tri_model_units(const tri_model *model);
+int tri_model_unit_of(const tri_model *model, int index);
+
 /* Declare activations and workspace: the bytes depend on the config, the micro-batch and the kernels'
  * threads. Not collective. Keeps: pointers into the model. Errors: TRI_EBUG without kernels. */
 TRI_MUST_USE tri_status tri_model_declare(tri_model *model, tri_arena *arena);

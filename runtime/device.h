@@ -20,7 +20,7 @@
     X(GRADIENTS, "gradients")     /* accumulated gradients */                             \
     X(OPTIMIZER, "optimizer")     /* moments */                                           \
     X(ACTIVATIONS, "activations") /* what backward needs, and gradients of activations */ \
-    X(WORKSPACE, "workspace")     /* scratch of kernels */                                \
+    X(WORKSPACE, "workspace")     /* scratch of kernels, units gathered or reduced */     \
     X(COMM, "communication")      /* staging of collectives */                            \
     X(DATA, "data")               /* batches */                                           \
     X(CHECKPOINT, "checkpoint")   /* buffers of save and load */

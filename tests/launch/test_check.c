@@ -17,16 +17,24 @@ static tri_status print(int ranks, int zero, char *out, size_t out_bytes)
     TRI_TRY(tri_spec_parse(text, strlen(text), "t", &spec));
     spec.parallel.zero_stage = zero;
     TRI_TRY(tri_spec_check(&spec, ranks));
-    tri_job_plan plan = {
-        .params = 123456,
-        .traffic = {.reduce_calls = 3,
-                    .reduce_bytes = 5 << 20,
-                    .gather_calls = zero ? 2 : 0,
-                    .gather_bytes = zero ? 1536 : 0},
-        .accumulation = 24 / 2 / ranks,
-        .step_tokens = 24 * 32,
-        .flops_per_token = 1e6
-    };
+    tri_job_plan plan = {.params = 123456,
+                         .accumulation = 24 / 2 / ranks,
+                         .step_tokens = 24 * 32,
+                         .flops_per_token = 1e6};
+    tri_traffic reduce = {.group = "data x context",
+                          .what = "gradients",
+                          .ranks = ranks,
+                          .kind = zero ? TRI_COLL_REDUCE_SCATTER : TRI_COLL_ALLREDUCE,
+                          .calls = 3,
+                          .payload_bytes = 5 << 20};
+    tri_traffic gather = {.group = "data x context",
+                          .what = "weights",
+                          .ranks = ranks,
+                          .kind = TRI_COLL_ALLGATHER,
+                          .calls = zero ? 2 : 0,
+                          .payload_bytes = 1536};
+    tri_traffic_add(&plan.traffic, &reduce);
+    tri_traffic_add(&plan.traffic, &gather);
     plan.bytes[TRI_MEM_WEIGHTS] = 3 << 20;
     plan.bytes[TRI_MEM_DATA] = 1 << 20;
     FILE *stream = fmemopen(out, out_bytes, "w");
@@ -46,8 +54,8 @@ TRI_TEST(numbers_are_there)
         "10 steps, 7.68k tokens, 7.68e+09 operations\n",
         "  weights            3.00 MiB\n",
         "  total              4.00 MiB\n",
-        "  reduce-scatter     3 calls     5.00 MiB\n",
-        "  all-gather         2 calls     1.50 KiB\n"};
+        "  reduce-scatter     3 calls     5.00 MiB  gradients, over data x context (2)\n",
+        "  all-gather         2 calls     1.50 KiB  weights, over data x context (2)\n"};
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
         EXPECT(strstr(got, parts[i]), "no '%s' in\n%s", parts[i], got);
     TRI_TRY(print(2, 0, got, sizeof got));

@@ -1,241 +1,331 @@
 // SPDX-License-Identifier: Apache-2.0
-// TEST ranks=1 timeout=60
+// TEST ranks=1 timeout=240
 // TEST ranks=2,4 timeout=120
-/* Sharded data parallelism over ranks as threads (and as processes): with integer-valued gradients,
- * whose sums are exact, SGD on every stage and group size gives one rank's weights bit for bit.
+/* Sharded parameters on random models over ranks as threads (and as processes). Gradients are small
+ * integers and the update is exact, so every legal choice of groups must give one rank's weights bit
+ * for bit, whatever is accumulated, tied or partial; and move and keep what was predicted.
  */
-#include "kernels/kernels.h"
-#include "optim/optim.h"
-#include "parallel/zero.h"
-#include "tests/test.h"
+#include "runtime/base/int.h"
+#include "tests/parallel/zero_rig.h"
 
-enum {
-    N_ROWS = 5,
-    STEPS = 3,
-    GROUP = TRI_AXIS_BIT(TRI_AXIS_DATA) | TRI_AXIS_BIT(TRI_AXIS_CONTEXT)
-};
+enum { STEPS = 2, ROUNDS = 3 };
 
-static const int64_t row_shape[N_ROWS][2] = {
-    {7,  33 },
-    {1,  5  },
-    {64, 16 },
-    {3,  3  },
-    {10, 100}
-};
-
-typedef struct zero_case {
-    int stage;
-    int64_t bucket_bytes;
-    tri_dtype compute;
-} zero_case;
-
-static int64_t elements_of(int row)
+/* This rank's sample number in a micro-batch. */
+static int sample_of(const zero_rig *rig, int micro)
 {
-    return row_shape[row][0] * row_shape[row][1];
+    return tri_mesh_index(rig->mesh, ZERO_AXES) * rig->c.micro_batches + micro;
 }
 
-static float start_weight(int row, int64_t i)
+/* Add what one visit of backward adds to the gradient of a row. */
+static void add_gradient(zero_rig *rig, int row, const rig_visit *visit, int step)
 {
-    return (float)((row * 31 + i * 7) % 17) / 16.0f;
-}
-
-/* Gradient of one of eight samples: small integers, so any order of summation is exact. */
-static float sample_gradient(int row, int64_t i, int step, int sample)
-{
-    return (float)((row + 3 * i + 5 * step + 11 * sample) % 9 - 4);
-}
-
-static float whole_gradient(int row, int64_t i, int step)
-{
-    float g = 0;
-    for (int sample = 0; sample < 8; sample++)
-        g += sample_gradient(row, i, step, sample);
-    return g;
-}
-
-/* What one rank gets: w -= lr * sum of all samples' gradients, step by step. */
-static float expected_weight(int row, int64_t i, int steps)
-{
-    float w = start_weight(row, i);
-    for (int step = 0; step < steps; step++)
-        w -= 0.125f * whole_gradient(row, i, step);
-    return w;
-}
-
-typedef struct zero_rig {
-    tri_mesh *mesh;
-    tri_state *state;
-    tri_kernels *kernels;
-    tri_zero *zero;
-    tri_optim *optim;
-    tri_arena *arena;
-    tri_optim_segment segments[N_ROWS];
-} zero_rig;
-
-static void rig_segments(zero_rig *rig)
-{
-    for (int i = 0; i < N_ROWS; i++) {
-        tri_zero_shard s = tri_zero_shard_at(rig->zero, i);
-        rig->segments[i] = (tri_optim_segment){.row = s.param,
-                                               .begin = s.begin,
-                                               .count = s.count,
-                                               .weight = s.weight,
-                                               .gradient = s.gradient,
-                                               .copy = s.copy};
+    tri_box box = rig_box(rig, row, false);
+    int64_t n = tri_box_elements(&box);
+    float *gradient = rig->gradient[row];
+    EXPECT(gradient || n == 0, "row %d has no gradient in backward", row);
+    int part = tri_mesh_coord(rig->mesh, TRI_AXIS_TENSOR) % rig->sum[row];
+    int sample = sample_of(rig, visit->micro);
+    for (int64_t e = 0; e < n && gradient; e++) {
+        int64_t global = rig_global(rig, &box, row, e);
+        if (visit->part == 4)
+            gradient[e] += row == 0 ? rig_tied(global, step, sample) : 0;
+        else if ((visit->part >> (e % 2)) & 1)
+            gradient[e] += rig_gradient(row, global, step, sample, part);
     }
 }
 
-static tri_status rig_layout(zero_rig *rig, tri_comm *world, const zero_case *c)
+static void add_guest(zero_rig *rig, const rig_visit *visit, int step)
 {
-    tri_mesh_args mesh = {
-        .world = world, .size = {1, tri_comm_size(world), 1, 1}
-    };
-    TRI_TRY(tri_mesh_create(&mesh, &rig->mesh));
-    TRI_TRY(tri_mesh_declare(rig->mesh, GROUP));
-    TRI_TRY(tri_kernels_create(tri_comm_device(world), NULL, &rig->kernels));
-    TRI_TRY(tri_state_create(rig->mesh, &rig->state));
-    for (int i = 0; i < N_ROWS; i++) {
-        tri_row row = {
-            .n_dims = 2, .shape = {row_shape[i][0], row_shape[i][1]}
-        };
-        snprintf(row.name, sizeof row.name, "param/row%d", i);
-        TRI_TRY(tri_state_add(rig->state, &row, NULL));
+    tri_box box = rig_box(rig, 0, true);
+    for (int64_t e = 0; e < tri_box_elements(&box); e++)
+        rig->gradient[0][e] +=
+            rig_tied(rig_global(rig, &box, 0, e), step, sample_of(rig, visit->micro));
+}
+
+/* Are the weights that a unit sees those of `step` steps? */
+static int64_t wrong_weights(const zero_rig *rig, int row, bool anywhere, int step)
+{
+    tri_box box = rig_box(rig, row, anywhere);
+    const void *weight = rig->weight[row];
+    int64_t n = tri_box_elements(&box);
+    if (!weight) return n;
+    int64_t wrong = 0;
+    for (int64_t e = 0; e < n; e++) {
+        float want = rig_expected(rig, row, rig_global(rig, &box, row, e), step);
+        wrong += rig->c.compute == TRI_F32 ? ((const float *)weight)[e] != want
+                                           : ((const tri_bf16 *)weight)[e] != tri_f32_to_bf16(want);
     }
-    tri_zero_args zero = {.state = rig->state,
-                          .n_params = N_ROWS,
-                          .stage = c->stage,
-                          .bucket_bytes = c->bucket_bytes,
-                          .compute = c->compute,
-                          .training = true,
-                          .kernels = rig->kernels};
-    TRI_TRY(tri_zero_create(&zero, &rig->zero));
-    return TRI_OK;
+    return wrong;
 }
 
-static tri_status rig_open(zero_rig *rig, tri_comm *world, const zero_case *c)
+static void expect_weights(zero_rig *rig, int unit, int step)
 {
-    TRI_TRY(rig_layout(rig, world, c));
-    tri_optim_config sgd = {.name = "sgd", .lr = 0.125};
-    rig_segments(rig);
-    TRI_TRY(tri_optim_create(&sgd, rig->kernels, rig->segments, N_ROWS, &rig->optim));
-    TRI_TRY(tri_optim_export(rig->optim, rig->state));
-    TRI_TRY(tri_arena_create(&rig->arena));
-    TRI_TRY(tri_zero_declare(rig->zero, rig->arena));
-    TRI_TRY(tri_optim_declare(rig->optim, rig->arena));
-    TRI_TRY(tri_arena_commit(rig->arena, tri_comm_device(world), tri_mesh_comm(rig->mesh, GROUP)));
-    tri_zero_bind(rig->zero);
-    rig_segments(rig);
-    TRI_TRY(tri_optim_bind(rig->optim, rig->segments, rig->state));
-    return TRI_OK;
-}
-
-static void rig_close(zero_rig *rig)
-{
-    tri_arena_destroy(&rig->arena);
-    tri_optim_destroy(&rig->optim);
-    tri_zero_destroy(&rig->zero);
-    tri_state_destroy(&rig->state);
-    tri_kernels_destroy(&rig->kernels);
-    tri_mesh_close(&rig->mesh);
-}
-
-/* Backward of this rank's share of the eight samples. */
-static tri_status rig_backward(zero_rig *rig, tri_comm *world, int step)
-{
-    int per_rank = 8 / tri_comm_size(world);
-    int first = tri_comm_rank(world) * per_rank;
-    tri_zero_begin(rig->zero);
-    for (int i = N_ROWS - 1; i >= 0; i--) {
-        float *gradient = tri_zero_gradient(rig->zero, i);
-        for (int64_t e = 0; e < elements_of(i); e++)
-            for (int s = 0; s < per_rank; s++)
-                gradient[e] += sample_gradient(i, e, step, first + s);
-        TRI_TRY(tri_zero_ready(rig->zero, i));
+    int first = rig_first_unit(rig);
+    for (int i = 0; i < rig->n_rows; i++) {
+        if (rig->unit[i] != first + unit) continue;
+        int64_t wrong = wrong_weights(rig, i, false, step);
+        EXPECT(wrong == 0, "row %d: %lld weights are wrong after %d steps", i, (long long)wrong,
+               step);
     }
+    if (rig_is_guest(rig) && unit == rig->n_local - 1) {
+        int64_t wrong = wrong_weights(rig, 0, true, step);
+        EXPECT(wrong == 0, "the guest has %lld wrong weights", (long long)wrong);
+    }
+}
+
+static tri_status run_visit(zero_rig *rig, int v, int step)
+{
+    const rig_visit *visit = &rig->visits[v];
+    int next = v + 1 < rig->n_visits ? rig->visits[v + 1].unit : -1;
+    TRI_TRY(tri_zero_use(rig->zero, visit->unit, visit->part != 0, next));
+    expect_weights(rig, visit->unit, step);
+    int first = rig_first_unit(rig);
+    for (int i = 0; i < rig->n_rows && visit->part != 0; i++)
+        if (rig->unit[i] == first + visit->unit) add_gradient(rig, i, visit, step);
+    bool is_head = visit->is_ready && visit->unit == rig->n_local - 1;
+    if (is_head && rig_is_guest(rig)) add_guest(rig, visit, step);
+    if (visit->is_ready) TRI_TRY(tri_zero_ready(rig->zero, visit->unit, visit->is_last));
     return TRI_OK;
 }
 
-static tri_status rig_step(zero_rig *rig, tri_comm *world, int step)
+static tri_status expect_norm(zero_rig *rig, int step)
 {
-    TRI_TRY(rig_backward(rig, world, step));
-    TRI_TRY(tri_zero_reduce_wait(rig->zero));
-    double squares = 0;
-    double want = 0;
+    double squares = 0, want = 0;
     TRI_TRY(tri_zero_sum_squares(rig->zero, &squares));
-    TRI_TRY(tri_allreduce(world, tri_span_make(&squares, 1, TRI_F64), TRI_SUM, NULL));
-    for (int i = 0; i < N_ROWS; i++)
-        for (int64_t e = 0; e < elements_of(i); e++)
-            want += (double)whole_gradient(i, e, step) * whole_gradient(i, e, step);
+    TRI_TRY(tri_allreduce(rig->world, tri_span_make(&squares, 1, TRI_F64), TRI_SUM, NULL));
+    for (int i = 0; i < rig->n_rows; i++)
+        for (int64_t e = 0; e < tri_row_elements(&rig->rows[i]); e++) {
+            double g = rig_total(rig, i, e, step);
+            want += g * g;
+        }
     EXPECT(squares == want, "sum of squares %g, not %g", squares, want);
-    TRI_TRY(tri_optim_step(rig->optim, step + 1, 0.125, 1));
+    return TRI_OK;
+}
+
+/* w -= g/8 on what this rank updates. */
+static void update(zero_rig *rig)
+{
+    for (int i = 0; i < tri_zero_shards(rig->zero); i++) {
+        tri_zero_shard shard = tri_zero_shard_at(rig->zero, i);
+        for (int64_t e = 0; e < shard.count; e++) {
+            shard.weight[e] -= 0.125f * shard.gradient[e];
+            if (shard.copy) ((tri_bf16 *)shard.copy)[e] = tri_f32_to_bf16(shard.weight[e]);
+        }
+    }
+}
+
+/* What all communicators that sharding uses have counted. */
+static tri_coll_stats counted(const zero_rig *rig)
+{
+    const tri_zero *zero = rig->zero;
+    const tri_comm *comms[RIG_COMMS] = {zero->replica.comm, zero->args.ends};
+    int n = 2;
+    for (int s = 0; s < zero->n_sums; s++)
+        comms[n++] = zero->sums[s].group.comm;
+    for (int sort = 0; sort < ZERO_SORTS; sort++) {
+        const zero_split *split = &zero->split[sort];
+        comms[n++] = split->unit.comm;
+        comms[n++] = split->reduce.comm;
+        comms[n++] = split->finish.comm;
+        comms[n++] = split->publish.comm;
+    }
+    tri_coll_stats sum = {0};
+    for (int i = 0; i < n; i++) {
+        bool seen = !comms[i];
+        for (int j = 0; j < i; j++)
+            seen = seen || comms[j] == comms[i];
+        if (seen) continue;
+        tri_coll_stats stats = tri_comm_stats(comms[i]);
+        for (int kind = 0; kind < TRI_COLL_KINDS; kind++) {
+            sum.calls[kind] += stats.calls[kind];
+            sum.payload_bytes[kind] += stats.payload_bytes[kind];
+        }
+    }
+    return sum;
+}
+
+static void expect_traffic(const zero_rig *rig, const tri_coll_stats *before)
+{
+    tri_traffic_list list = {0};
+    tri_zero_traffic(rig->zero, &list);
+    tri_coll_stats after = counted(rig);
+    for (int kind = 0; kind < TRI_COLL_KINDS; kind++) {
+        int64_t calls = 0, bytes = 0;
+        for (int i = 0; i < list.n; i++) {
+            if ((int)list.entry[i].kind != kind) continue;
+            calls += list.entry[i].calls;
+            bytes += list.entry[i].payload_bytes;
+        }
+        int64_t got_calls = after.calls[kind] - before->calls[kind];
+        int64_t got_bytes = after.payload_bytes[kind] - before->payload_bytes[kind];
+        EXPECT(calls == got_calls && bytes == got_bytes,
+               "collective %d: %lld calls of %lld bytes, predicted %lld of %lld", kind,
+               (long long)got_calls, (long long)got_bytes, (long long)calls, (long long)bytes);
+    }
+}
+
+static tri_status run_step(zero_rig *rig, int step)
+{
+    tri_coll_stats before = counted(rig);
+    TRI_TRY(tri_zero_begin(rig->zero));
+    for (int v = 0; v < rig->n_visits; v++)
+        TRI_TRY(run_visit(rig, v, step));
+    TRI_TRY(tri_zero_reduce_wait(rig->zero));
+    TRI_TRY(expect_norm(rig, step));
+    update(rig);
     TRI_TRY(tri_zero_gather(rig->zero));
+    expect_traffic(rig, &before);
     return TRI_OK;
 }
 
 /* Start weights in what this rank holds; over all ranks each element is held as often as it must. */
-static tri_status rig_start(zero_rig *rig, tri_comm *world, const zero_case *c)
+static tri_status start(zero_rig *rig)
 {
-    double held = 0;
-    double whole = 0;
-    for (int i = 0; i < N_ROWS; i++) {
+    int n = tri_mesh_product(rig->mesh, ZERO_AXES);
+    double held = 0, want = 0;
+    for (int i = 0; i < rig->n_rows; i++) {
         const tri_row *row = tri_state_row(rig->state, i);
+        tri_box box = rig_box(rig, i, false);
         for (int64_t e = 0; e < row->count; e++)
-            ((float *)row->data)[e] = start_weight(i, row->begin + e);
-        held += (double)row->count;
-        whole += (double)elements_of(i);
+            ((float *)row->data)[e] = rig_start(i, rig_global(rig, &box, i, row->begin + e));
+        bool is_first = tri_place_is_first(&row->place, rig->mesh, TRI_AXIS_TENSOR);
+        if (is_first) held += (double)row->count;
+        want += (double)tri_row_elements(row) * n / rig->c.group[ZERO_OPTIMIZER];
     }
-    TRI_TRY(tri_allreduce(world, tri_span_make(&held, 1, TRI_F64), TRI_SUM, NULL));
-    double want = c->stage == 0 ? whole * tri_comm_size(world) : whole;
+    TRI_TRY(tri_allreduce(rig->world, tri_span_make(&held, 1, TRI_F64), TRI_SUM, NULL));
     EXPECT(held == want, "%g elements are held, not %g", held, want);
     TRI_TRY(tri_zero_publish(rig->zero));
     return TRI_OK;
 }
 
-static tri_status run_case(tri_comm *world, const zero_case *c)
+/* Bytes by kind from the rows alone: per unit where weights or gradients are shared, else all matrices
+ * in one bucket (bucket_bytes is large). */
+static void expect_bytes(const zero_rig *rig)
 {
-    zero_rig rig = {0};
-    TRI_TRY(rig_open(&rig, world, c));
-    TRI_TRY(rig_start(&rig, world, c));
-    for (int step = 0; step < STEPS; step++)
-        TRI_TRY(rig_step(&rig, world, step));
-    int64_t wrong = 0;
-    for (int i = 0; i < N_ROWS; i++) {
-        const void *weight = tri_zero_weight(rig.zero, i);
-        for (int64_t e = 0; e < elements_of(i); e++) {
-            float w = expected_weight(i, e, STEPS);
-            wrong += c->compute == TRI_F32 ? ((const float *)weight)[e] != w
-                                           : ((const tri_bf16 *)weight)[e] != tri_f32_to_bf16(w);
+    const int *group = rig->c.group;
+    int64_t cut = (int64_t)group[ZERO_OPTIMIZER] * 32, matrices = 0, vectors = 0;
+    int first = rig_first_unit(rig);
+    for (int unit = 0; unit < rig->n_local; unit++) {
+        int64_t of_unit = 0;
+        for (int i = 0; i < rig->n_rows; i++) {
+            if (rig->unit[i] != first + unit) continue;
+            tri_box box;
+            int rank0 = tri_mesh_rank(rig->mesh) - tri_mesh_coord(rig->mesh, TRI_AXIS_TENSOR);
+            tri_status rc = tri_place_box(&rig->rows[i].place, rig->mesh, rank0,
+                                          rig->rows[i].n_dims, rig->rows[i].shape, &box);
+            EXPECT(rc == TRI_OK, "no box");
+            int64_t padded = tri_round_up(tri_box_elements(&box), 32);
+            *(rig->rows[i].n_dims == 1 ? &vectors : &of_unit) += padded;
         }
+        matrices += group[ZERO_GRADIENTS] > 1 ? tri_round_up(of_unit, cut) : of_unit;
     }
-    EXPECT(wrong == 0, "stage %d, bucket %lld, %s: %lld weights are wrong", c->stage,
-           (long long)c->bucket_bytes, tri_dtype_name(c->compute), (long long)wrong);
+    matrices = tri_round_up(matrices, cut);
+    vectors = tri_round_up(vectors, cut);
+    tri_box tied = rig_box(rig, 0, true);
+    int64_t guest = rig_is_guest(rig) ? tri_box_elements(&tied) : 0;
+    int64_t element = (int64_t)tri_dtype_bytes(rig->c.compute);
+    int64_t weights = (matrices / group[ZERO_WEIGHTS] + vectors + guest) * element;
+    if (rig->c.compute != TRI_F32) weights += (matrices + vectors) / group[ZERO_OPTIMIZER] * 4;
+    int64_t gradients = (matrices / group[ZERO_GRADIENTS] + vectors + guest) * 4;
+    tri_memory memory = tri_device_memory(tri_comm_device(rig->world));
+    EXPECT((int64_t)memory.bytes[TRI_MEM_WEIGHTS] == weights, "weights take %zu bytes, not %lld",
+           memory.bytes[TRI_MEM_WEIGHTS], (long long)weights);
+    EXPECT((int64_t)memory.bytes[TRI_MEM_GRADIENTS] == gradients,
+           "gradients take %zu bytes, not %lld", memory.bytes[TRI_MEM_GRADIENTS],
+           (long long)gradients);
+    for (int kind = 0; kind < TRI_MEM_KINDS; kind++)
+        EXPECT(kind == TRI_MEM_COMM ||
+                   memory.bytes[kind] == tri_arena_bytes(rig->arena, (tri_mem_kind)kind),
+               "%s: %zu bytes, declared %zu", tri_mem_name((tri_mem_kind)kind), memory.bytes[kind],
+               tri_arena_bytes(rig->arena, (tri_mem_kind)kind));
+}
+
+static tri_status run_case(tri_comm *world, const rig_case *c)
+{
+    zero_rig rig;
+    int failures = tri_test_failures;
+    TRI_TRY(rig_open(&rig, world, c));
+    if (c->bucket_bytes > 1 << 20) expect_bytes(&rig);
+    TRI_TRY(tri_barrier(world));
+    TRI_TRY(start(&rig));
+    int64_t allocations = tri_alloc_count();
+    for (int step = 0; step < STEPS; step++)
+        TRI_TRY(run_step(&rig, step));
+    TRI_TRY(tri_barrier(world));
+    EXPECT(tri_alloc_count() == allocations, "%lld allocations in steps",
+           (long long)(tri_alloc_count() - allocations));
+    for (int unit = 0; unit < rig.n_local; unit++) {
+        TRI_TRY(tri_zero_use(rig.zero, unit, false, -1));
+        expect_weights(&rig, unit, STEPS);
+    }
+    EXPECT(failures == tri_test_failures,
+           "mesh %dx%dx%dx%d, groups %d %d %d, %s, bucket %lld, prefetch %d, %d micro, split %d, "
+           "tied %d, seed %u",
+           c->size[0], c->size[1], c->size[2], c->size[3], c->group[0], c->group[1], c->group[2],
+           tri_dtype_name(c->compute), (long long)c->bucket_bytes, c->prefetch, c->micro_batches,
+           c->is_split, c->is_tied, c->seed);
+    TRI_TRY(tri_barrier(world));
     rig_close(&rig);
     return TRI_OK;
 }
 
-static tri_status all_cases(tri_comm *world, void *arg)
+/* All legal group sizes, each with other choices of the rest. */
+static tri_status all_groups(tri_comm *world, const int size[TRI_AXES], unsigned round)
 {
-    (void)arg;
-    const zero_case cases[] = {
-        {0, 1,       TRI_F32 },
-        {0, 1 << 20, TRI_BF16},
-        {1, 1,       TRI_F32 },
-        {1, 4096,    TRI_F32 },
-        {1, 4096,    TRI_BF16},
-        {1, 1 << 20, TRI_BF16}
-    };
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
-        TRI_TRY(run_case(world, &cases[i]));
+    int n = size[TRI_AXIS_DATA] * size[TRI_AXIS_CONTEXT];
+    unsigned seed = round * 7919 + (unsigned)(size[0] * 1000 + n * 10 + size[3]);
+    for (int o = 1; o <= n; o++)
+        for (int g = 1; g <= o; g++)
+            for (int w = 1; w <= g; w++) {
+                if (n % o || o % g || g % w) continue;
+                rig_case c = {
+                    .group = {w, g, o}
+                };
+                memcpy(c.size, size, sizeof c.size);
+                c.compute = rig_random(&seed, 2) ? TRI_F32 : TRI_BF16;
+                c.bucket_bytes = rig_random(&seed, 2) ? 1 << 24 : 1 + rig_random(&seed, 9000);
+                c.prefetch = (int)rig_random(&seed, 3);
+                c.micro_batches = 1 + (int)rig_random(&seed, 3);
+                c.is_split = rig_random(&seed, 3) == 0;
+                c.is_tied = rig_random(&seed, 2) == 0;
+                c.seed = seed;
+                TRI_TRY(run_case(world, &c));
+            }
+    return TRI_OK;
+}
+
+static tri_status mesh_body(tri_comm *world, void *arg)
+{
+    for (unsigned round = 0; round < ROUNDS; round++)
+        TRI_TRY(all_groups(world, arg, round));
     return TRI_OK;
 }
 
 static const tri_device_args one_thread = {.name = "cpu", .n_threads = 1, .yield = true};
 
-TRI_TEST(ranks_as_threads)
+TRI_TEST(groups_agree)
 {
     if (tri_comm_is_launched()) return TRI_OK;
-    for (int n = 1; n <= 8; n *= 2)
-        TRI_TRY(tri_comm_run_threads(n, &one_thread, all_cases, NULL));
+    static int sizes[][TRI_AXES] = {
+        {1, 1, 1, 1},
+        {1, 2, 1, 1},
+        {1, 3, 1, 1},
+        {1, 2, 2, 1},
+        {1, 6, 1, 1},
+        {1, 4, 2, 1},
+        {1, 1, 1, 2},
+        {1, 2, 1, 2},
+        {1, 2, 1, 4},
+        {1, 4, 1, 2},
+        {2, 1, 1, 1},
+        {2, 2, 1, 2},
+        {2, 4, 1, 1},
+        {2, 1, 1, 4}
+    };
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        int n = sizes[i][0] * sizes[i][1] * sizes[i][2] * sizes[i][3];
+        TRI_TRY(tri_comm_run_threads(n, &one_thread, mesh_body, sizes[i]));
+    }
     return TRI_OK;
 }
 
@@ -246,18 +336,20 @@ TRI_TEST(ranks_as_processes)
     TRI_TRY(tri_device_create(&one_thread, &device));
     tri_comm *world = NULL;
     TRI_TRY(tri_comm_open_mpi(device, &world));
-    TRI_TRY(all_cases(world, NULL));
+    TRI_TRY(all_groups(world, (int[]){1, tri_comm_size(world), 1, 1}, 0));
     tri_comm_close(&world);
     return TRI_OK;
 }
 
-TRI_TEST(stage_2_is_refused)
+TRI_TEST(illegal_groups_are_refused)
 {
-    tri_zero *zero = NULL;
-    tri_zero_args args = {.stage = 2};
-    EXPECT_STATUS(tri_zero_create(&args, &zero), TRI_EINVAL, "parallel.zero is 2");
+    TRI_TRY(tri_zero_check((const int[]){2, 4, 8}, 16));
+    EXPECT_STATUS(tri_zero_check((const int[]){1, 1, 3}, 8), TRI_EINVAL, "[1, 1, 2] would do");
+    EXPECT_STATUS(tri_zero_check((const int[]){4, 2, 8}, 8), TRI_EINVAL, "[2, 2, 8] would do");
+    EXPECT_STATUS(tri_zero_check((const int[]){1, 6, 12}, 16), TRI_EINVAL, "parallel.zero [1, 6");
+    EXPECT_STATUS(tri_zero_check((const int[]){0, 1, 1}, 2), TRI_EINVAL, "[1, 1, 1] would do");
     return TRI_OK;
 }
 
-TRI_TEST_MAIN(TRI_TEST_ROW(ranks_as_threads), TRI_TEST_ROW(ranks_as_processes),
-              TRI_TEST_ROW(stage_2_is_refused))
+TRI_TEST_MAIN(TRI_TEST_ROW(groups_agree), TRI_TEST_ROW(ranks_as_processes),
+              TRI_TEST_ROW(illegal_groups_are_refused))

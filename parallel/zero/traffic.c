@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The messages of one step, predicted: the calls of reduce.c and publish.c from the layout, those of
+ * units.c by walking its policy through the visits of a step.
+ */
+#include "parallel/zero/zero_impl.h"
+
+#include <stdio.h>
+
+static void add(tri_traffic_list *list, const zero_group *group, tri_coll_kind kind,
+                const char *what, int64_t calls, int64_t bytes)
+{
+    tri_traffic more = {
+        .ranks = group->size, .kind = kind, .calls = calls, .payload_bytes = calls * bytes};
+    snprintf(more.group, sizeof more.group, "%s", group->name);
+    snprintf(more.what, sizeof more.what, "%s", what);
+    tri_traffic_add(list, &more);
+}
+
+/* Visit number `n` of a step; without a list, all units forward and backward for each micro-batch. */
+static tri_zero_pass pass_at(const tri_zero *zero, int64_t n)
+{
+    if (zero->passes) return zero->passes[n];
+    int units = zero->args.n_units;
+    int at = (int)(n % (2 * (int64_t)units));
+    return (tri_zero_pass){.unit = at < units ? at : 2 * units - 1 - at, .is_ready = at >= units};
+}
+
+static int64_t passes_of(const tri_zero *zero)
+{
+    if (zero->passes) return zero->args.n_passes;
+    return zero->args.training ? zero->args.micro_batches * 2 * zero->args.n_units : 0;
+}
+
+/* A unit is wanted: gathered on paper, unless it is here. */
+static int walk_fetch(const tri_zero *zero, zero_pool *pool, int b, int keep,
+                      tri_traffic_list *list)
+{
+    const zero_bucket *bucket = &zero->buckets[b];
+    int s = tri_zero_pool_find(pool, b);
+    if (s < 0) {
+        s = tri_zero_pool_choose(pool, bucket->count, keep, true);
+        if (s < 0) return s;
+        pool->slots[s].bucket = b;
+        int64_t piece = tri_zero_piece(zero, bucket, ZERO_WEIGHTS);
+        add(list, &zero->split[ZERO_MATRICES].unit, TRI_COLL_ALLGATHER, "weights", 1,
+            piece * (int64_t)tri_dtype_bytes(zero->args.compute));
+    }
+    pool->slots[s].used = ++pool->clock;
+    return s;
+}
+
+/* The owner of a tied parameter has it whole where it is sent on from. */
+static void walk_start(const tri_zero *zero, zero_pool *pool, tri_traffic_list *list)
+{
+    const zero_pool *real = &zero->pool[ZERO_WEIGHTS];
+    pool->clock = 0;
+    for (int s = 0; s < real->n; s++)
+        pool->slots[s] = (zero_slot){.capacity = real->slots[s].capacity, .bucket = -1};
+    if (zero->args.tied_param < 0 || zero->args.is_guest) return;
+    const zero_param *tied = &zero->params[zero->args.tied_param];
+    if (tied->count > 0) walk_fetch(zero, pool, tied->bucket, -1, list);
+}
+
+static void add_units(const tri_zero *zero, tri_traffic_list *list)
+{
+    if (zero->args.group[ZERO_WEIGHTS] == 1) return;
+    zero_pool pool = zero->paper;
+    walk_start(zero, &pool, list);
+    int64_t n = passes_of(zero);
+    for (int64_t i = 0; i < n; i++) {
+        int b = tri_zero_unit_bucket(zero, pass_at(zero, i).unit);
+        int next = i + 1 < n ? tri_zero_unit_bucket(zero, pass_at(zero, i + 1).unit) : -1;
+        int slot = b >= 0 ? walk_fetch(zero, &pool, b, -1, list) : -1;
+        if (next >= 0 && zero->args.prefetch > 0) walk_fetch(zero, &pool, next, slot, list);
+    }
+}
+
+/* Reductions behind each micro-batch. */
+static void add_reductions(const tri_zero *zero, tri_traffic_list *list)
+{
+    int64_t n = passes_of(zero);
+    for (int64_t i = 0; i < n; i++) {
+        tri_zero_pass pass = pass_at(zero, i);
+        int b = pass.is_ready ? tri_zero_unit_bucket(zero, pass.unit) : -1;
+        if (b < 0) continue;
+        add(list, &zero->split[ZERO_MATRICES].reduce, TRI_COLL_REDUCE_SCATTER, "gradients", 1,
+            zero->buckets[b].count * (int64_t)sizeof(float));
+    }
+}
+
+static void add_bucket(const tri_zero *zero, const zero_bucket *bucket, tri_traffic_list *list)
+{
+    static const char *const sort[ZERO_SORTS] = {"gradients", "vectors' gradients"};
+    static const char *const fresh[ZERO_SORTS] = {"new weights", "new vectors"};
+    const zero_split *split = tri_zero_split_of(zero, bucket);
+    int64_t piece[ZERO_LEVELS];
+    for (int level = 0; level < ZERO_LEVELS; level++)
+        piece[level] = tri_zero_piece(zero, bucket, (zero_level)level);
+    int64_t gradient = sizeof(float);
+    int64_t weight = (int64_t)tri_dtype_bytes(zero->args.compute);
+    add(list, &split->finish, TRI_COLL_REDUCE_SCATTER, sort[bucket->sort], 1,
+        piece[ZERO_GRADIENTS] * gradient);
+    add(list, &zero->replica, TRI_COLL_ALLREDUCE, sort[bucket->sort], 1,
+        piece[ZERO_OPTIMIZER] * gradient);
+    add(list, &split->finish, TRI_COLL_ALLGATHER, fresh[bucket->sort], 1,
+        piece[ZERO_OPTIMIZER] * weight);
+    add(list, &split->publish, TRI_COLL_ALLGATHER, fresh[bucket->sort], 1,
+        piece[ZERO_GRADIENTS] * weight);
+}
+
+static void add_tied(const tri_zero *zero, tri_traffic_list *list)
+{
+    const tri_zero_args *args = &zero->args;
+    if (args->tied_param < 0) return;
+    int64_t count = args->is_guest ? zero->guest.count : zero->params[args->tied_param].count;
+    if (count == 0) return;
+    zero_group ends = {.size = 2, .name = "tied ends"};
+    add(list, &ends, TRI_COLL_ALLREDUCE, "tied gradient", 1, count * (int64_t)sizeof(float));
+    add(list, &ends, TRI_COLL_BROADCAST, "tied weight", 1,
+        count * (int64_t)tri_dtype_bytes(args->compute));
+}
+
+void tri_zero_traffic(const tri_zero *zero, tri_traffic_list *list)
+{
+    if (!zero->args.training) return;
+    add_units(zero, list);
+    add_reductions(zero, list);
+    for (int b = 0; b < zero->n_buckets; b++)
+        add_bucket(zero, &zero->buckets[b], list);
+    for (int s = 0; s < zero->n_sums; s++)
+        if (zero->sums[s].count > 0)
+            add(list, &zero->sums[s].group, TRI_COLL_ALLREDUCE, "partial gradients", 1,
+                zero->sums[s].count * (int64_t)sizeof(float));
+    add_tied(zero, list);
+}

@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Units come and go: buffers for gathered weights and for gradients not yet reduced.
+ */
+#include "parallel/zero/zero_impl.h"
+
+#include <string.h>
+
+void tri_zero_bind_bucket(const tri_zero *zero, zero_bucket *bucket)
+{
+    bucket->told_weight = bucket->weight;
+    bucket->told_gradient = bucket->gradient;
+    for (int k = 0; zero->bind && k < bucket->n_params; k++) {
+        int i = zero->order[bucket->first + k];
+        const zero_param *param = &zero->params[i];
+        tri_span weight = {0};
+        if (bucket->weight)
+            weight = tri_span_part(tri_span_make(bucket->weight, bucket->count, zero->args.compute),
+                                   param->offset, param->count);
+        zero->bind(zero->bind_arg, i, weight.data,
+                   bucket->gradient ? bucket->gradient + param->offset : NULL);
+    }
+}
+
+/* Take the weights of the bucket in `slot` away from the model, if there are any. */
+static tri_status evict(tri_zero *zero, zero_slot *slot)
+{
+    if (slot->bucket < 0) return TRI_OK;
+    TRI_TRY(tri_event_wait(slot->event)); /* gathered ahead and never used */
+    zero_bucket *old = &zero->buckets[slot->bucket];
+    old->slot[ZERO_WEIGHTS] = -1;
+    if (old->weight) {
+        old->weight = NULL;
+        tri_zero_bind_bucket(zero, old);
+    }
+    slot->bucket = -1;
+    return TRI_OK;
+}
+
+tri_status tri_zero_fetch(tri_zero *zero, int b, int keep, int *out)
+{
+    zero_pool *pool = &zero->pool[ZERO_WEIGHTS];
+    zero_bucket *bucket = &zero->buckets[b];
+    int s = tri_zero_pool_find(pool, b);
+    if (s < 0) {
+        s = tri_zero_pool_choose(pool, bucket->count, keep, true);
+        *out = s;
+        if (s < 0) return TRI_OK; /* only ahead of time: the one buffer is in use */
+        zero_slot *slot = &pool->slots[s];
+        TRI_TRY(evict(zero, slot));
+        int64_t piece = tri_zero_piece(zero, bucket, ZERO_WEIGHTS);
+        int64_t begin = tri_zero_begin_of(zero, bucket, ZERO_WEIGHTS);
+        TRI_TRY(tri_allgather(
+            zero->split[ZERO_MATRICES].unit.comm, tri_zero_weight_span(zero, bucket, begin, piece),
+            tri_span_make(slot->data, bucket->count, zero->args.compute), &slot->event));
+        slot->bucket = b;
+        bucket->slot[ZERO_WEIGHTS] = s;
+    }
+    pool->slots[s].used = ++pool->clock;
+    *out = s;
+    return TRI_OK;
+}
+
+tri_status tri_zero_units_wait(tri_zero *zero)
+{
+    for (int s = 0; s < zero->pool[ZERO_WEIGHTS].n; s++)
+        TRI_TRY(tri_event_wait(zero->pool[ZERO_WEIGHTS].slots[s].event));
+    return TRI_OK;
+}
+
+/* A cleared buffer for the bucket's gradients, unless it has one. */
+static tri_status take_gradient(tri_zero *zero, int b)
+{
+    zero_bucket *bucket = &zero->buckets[b];
+    zero_pool *pool = &zero->pool[ZERO_GRADIENTS];
+    /* what a micro-batch before has left is still being reduced: this unit's buffer must be cleared,
+     * or another unit's, of those that are reduced the one that began first */
+    while (bucket->is_queued && bucket->slot[ZERO_GRADIENTS] >= 0)
+        TRI_TRY(tri_zero_advance(zero, zero->n_queued, true));
+    if (bucket->slot[ZERO_GRADIENTS] >= 0) return TRI_OK;
+    int s = -1;
+    for (;;) {
+        s = tri_zero_pool_choose(pool, bucket->count, -1, false);
+        bool is_busy = s < 0 && zero->n_queued > 0;
+        if (!is_busy) break;
+        TRI_TRY(tri_zero_advance(zero, zero->n_queued, true));
+    }
+    TRI_CHECK(
+        s >= 0, TRI_EBUG,
+        "backward of a unit of %lld elements, but all its %d gradient buffers hold incomplete "
+        "gradients of other units",
+        (long long)bucket->count, zero->args.grad_buffers);
+    pool->slots[s].bucket = b;
+    bucket->slot[ZERO_GRADIENTS] = s;
+    bucket->gradient = pool->slots[s].data;
+    return TRI_OK;
+}
+
+void tri_zero_slot_release(tri_zero *zero, zero_bucket *bucket)
+{
+    int s = bucket->slot[ZERO_GRADIENTS];
+    if (s < 0) return;
+    zero_slot *slot = &zero->pool[ZERO_GRADIENTS].slots[s];
+    memset(slot->data, 0, (size_t)slot->capacity * sizeof(float));
+    slot->bucket = -1;
+    bucket->slot[ZERO_GRADIENTS] = -1;
+    bucket->gradient = NULL;
+    tri_zero_bind_bucket(zero, bucket);
+}
+
+tri_status tri_zero_use(tri_zero *zero, int unit, bool backward, int next)
+{
+    TRI_CHECK(unit >= 0 && unit < zero->args.n_units && next < zero->args.n_units, TRI_EBUG,
+              "use of unit %d and then %d; there are %d", unit, next, zero->args.n_units);
+    int b = tri_zero_unit_bucket(zero, unit);
+    int ahead = tri_zero_unit_bucket(zero, next);
+    bool gathers = zero->args.group[ZERO_WEIGHTS] > 1;
+    int slot = -1;
+    if (gathers && b >= 0) TRI_TRY(tri_zero_fetch(zero, b, -1, &slot));
+    int ignored = -1;
+    if (gathers && ahead >= 0 && zero->args.prefetch > 0)
+        TRI_TRY(tri_zero_fetch(zero, ahead, slot, &ignored));
+    if (b < 0) return TRI_OK;
+
+    zero_bucket *bucket = &zero->buckets[b];
+    if (backward && zero->args.training) TRI_TRY(take_gradient(zero, b));
+    if (slot >= 0) {
+        zero_slot *at = &zero->pool[ZERO_WEIGHTS].slots[slot];
+        TRI_TRY(tri_event_wait(at->event));
+        at->event = (tri_event){0};
+        bucket->weight = at->data;
+    }
+    if (bucket->told_weight != bucket->weight || bucket->told_gradient != bucket->gradient)
+        tri_zero_bind_bucket(zero, bucket);
+    return TRI_OK;
+}
