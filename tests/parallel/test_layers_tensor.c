@@ -8,7 +8,7 @@
 #include "parallel/layer/mlp.h"
 #include "parallel/layer/norm.h"
 #include "runtime/base/int.h"
-#include "tests/parallel/tensor_rig.h"
+#include "tests/parallel/tensor_expect.h"
 
 /* A linear layer cut from a whole one, whose weights are drawn. */
 typedef struct pair {

@@ -4,7 +4,7 @@
  * ones, empty ones, targets on their borders, none counted), and in chunks of tokens.
  */
 #include "parallel/layer/loss.h"
-#include "tests/parallel/tensor_rig.h"
+#include "tests/parallel/tensor_expect.h"
 
 enum { V_MOST = 150 };
 

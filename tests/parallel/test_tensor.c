@@ -3,7 +3,7 @@
 /* The tensor axis: regions, blocks and pieces against counting; gather and reduce against sums made
  * here; messages against the prediction; refusals.
  */
-#include "tests/parallel/tensor_rig.h"
+#include "tests/parallel/tensor_expect.h"
 
 static float value(int rank, int64_t i)
 {
