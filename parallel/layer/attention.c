@@ -69,6 +69,7 @@ static tri_status rotate(const tri_layer_call *call, const tri_attention_layer *
         .tokens = tri_layer_rows(call),
         .period = call->length,
         .first_position = call->first_position,
+        .position = call->position,
         .heads = attention->heads + attention->kv_heads,
         .head_size = attention->head_size,
         .stride = tri_linear_out(&attention->qkv),

@@ -9,8 +9,6 @@
 #include "kernels/matmul.h"
 #include "runtime/base/int.h"
 
-#include <math.h>
-
 enum {
     LOSS_ROWS = 1024,
     LOSS_COLUMNS_MIN = 1024,
@@ -149,11 +147,10 @@ static tri_cross_entropy_args entropy_args(const tri_layer_call *call, const tri
 static tri_status merge_ranks(const tri_tensor_axis *axis, const tri_loss_layer *loss, int64_t rows)
 {
     if (axis->size == 1) return TRI_OK;
-    float *own = loss->maximum + loss->chunk_rows;
-    memcpy(own, loss->maximum, (size_t)rows * sizeof *own);
-    TRI_TRY(tri_allreduce(axis->comm, (tri_span){loss->maximum, rows, TRI_F32}, TRI_MAX, NULL));
-    for (int64_t i = 0; i < rows; i++)
-        if (own[i] != loss->maximum[i]) loss->sum[i] *= expf(own[i] - loss->maximum[i]);
+    float *all = loss->maximum + loss->chunk_rows;
+    memcpy(all, loss->maximum, (size_t)rows * sizeof *all);
+    TRI_TRY(tri_allreduce(axis->comm, (tri_span){all, rows, TRI_F32}, TRI_MAX, NULL));
+    tri_cross_entropy_rescale(rows, all, loss->maximum, loss->sum);
     TRI_TRY(tri_allreduce(axis->comm, (tri_span){loss->sum, 2 * rows, TRI_F32}, TRI_SUM, NULL));
     return TRI_OK;
 }
@@ -161,11 +158,7 @@ static tri_status merge_ranks(const tri_tensor_axis *axis, const tri_loss_layer 
 static tri_status chunk_forward(const tri_layer_call *call, const tri_loss_layer *loss,
                                 const void *hidden, const int32_t *target, loss_chunk rows)
 {
-    for (int64_t i = 0; i < rows.rows; i++) {
-        loss->maximum[i] = -INFINITY;
-        loss->sum[i] = 0;
-        loss->sum[rows.rows + i] = 0;
-    }
+    tri_cross_entropy_begin(rows.rows, loss->maximum, loss->sum, loss->sum + rows.rows);
     for (int64_t i = 0; i < column_chunks(loss); i++) {
         loss_chunk chunk = columns_of(loss, rows, i);
         TRI_TRY(logits_of(call, loss, hidden, chunk, tri_matmul));

@@ -22,7 +22,7 @@ typedef struct tri_loss_layer {
     /* set by tri_loss_layer_declare */
     int64_t chunk_rows, chunk_columns, stride;
     void *logits;   /* [chunk_rows, stride] */
-    float *maximum; /* [2, chunk_rows]: of the whole vocabulary; of this rank's columns */
+    float *maximum; /* [2, chunk_rows]: of this rank's columns, in the end of all; message */
     float *sum;     /* [2, rows of a chunk]: sums, then logits of the targets, one message */
 } tri_loss_layer;
 

@@ -303,4 +303,56 @@ TRI_TEST(mlp_is_that_of_one_rank)
     return for_layouts(mlp_body, 2);
 }
 
-TRI_TEST_MAIN(TRI_TEST_ROW(attention_is_that_of_one_rank), TRI_TEST_ROW(mlp_is_that_of_one_rank))
+/* --- norms and dropout: of the outer rows */
+
+static tri_status residual_body(tri_comm *world, void *arg)
+{
+    RIG(r);
+    const layout *of = arg;
+    void *x = NULL;
+    void *dy = NULL;
+    void *weight = NULL;
+    TRI_TRY(rig_create(&r, world, of));
+    TRI_TRY(rig_commit(&r));
+    TRI_TRY(draw(&r, 1, ROWS * C, &x));
+    TRI_TRY(draw(&r, 2, ROWS * C, &dy));
+    TRI_TRY(draw(&r, 3, C, &weight));
+    float *gradient[2];
+    void *y[2];
+    void *dx[2];
+    void *dropped[2];
+    for (int i = 0; i < 2; i++) {
+        tri_layer_call call = i == 0 ? r.alone : r.call;
+        const void *outer_x = i == 0 ? x : outer_of(&r, C, x);
+        const void *outer_dy = i == 0 ? dy : outer_of(&r, C, dy);
+        gradient[i] = take(&r, C);
+        y[i] = take(&r, ROWS * C);
+        dx[i] = take(&r, ROWS * C);
+        dropped[i] = take(&r, ROWS * C);
+        tri_param param = {.count = C, .weight = weight, .gradient = gradient[i]};
+        tri_norm_layer norm = {C, 1e-5F, &param, NULL};
+        tri_norm_store store = {take(&r, ROWS * C), y[i], NULL, take(&r, ROWS)};
+        memcpy(store.x, outer_x,
+               (size_t)tri_layer_outer_rows(&call) * C * tri_dtype_bytes(of->dtype));
+        TRI_TRY(tri_norm_layer_forward(&call, &norm, &store, NULL));
+        TRI_TRY(tri_norm_layer_backward_input(&call, &norm, &store, outer_dy, NULL, dx[i]));
+        TRI_TRY(tri_norm_layer_backward_weight(&call, &norm, &store, outer_dy));
+        call.dropout = 0.5F;
+        TRI_TRY(tri_layer_dropout(&call, 3, C, outer_x, dropped[i]));
+    }
+    EXPECT_CLOSE(&r, outer_difference(&r, C, y[1], y[0]), "y");
+    EXPECT_CLOSE(&r, outer_difference(&r, C, dx[1], dx[0]), "dx");
+    EXPECT(outer_difference(&r, C, dropped[1], dropped[0]) == 0, "another mask");
+    cut c = cut_whole(1, C);
+    if (!tri_tensor_is_shared(&r.axis)) c.n_rows = r.axis.index == 0; /* all have the whole one */
+    EXPECT_CLOSE(&r, gradient_difference(&r, &c, gradient[1], gradient[0]), "gradient of the norm");
+    return TRI_OK;
+}
+
+TRI_TEST(norms_and_dropout_are_those_of_one_rank)
+{
+    return for_layouts(residual_body, 1);
+}
+
+TRI_TEST_MAIN(TRI_TEST_ROW(attention_is_that_of_one_rank), TRI_TEST_ROW(mlp_is_that_of_one_rank),
+              TRI_TEST_ROW(norms_and_dropout_are_those_of_one_rank))

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // TEST ranks=1 timeout=120
-/* The ends of a model over a tensor axis against one rank: the loss with its vocabulary in blocks (odd
- * ones, empty ones, targets on their borders, none counted), and in chunks of tokens.
+/* The ends of a model over a tensor axis against one rank: embedding and loss with their vocabulary in
+ * blocks (odd ones, empty ones, targets on their borders, none counted), the loss in chunks of tokens.
  */
+#include "parallel/layer/embed.h"
 #include "parallel/layer/loss.h"
 #include "tests/parallel/tensor_expect.h"
 
@@ -147,4 +148,79 @@ TRI_TEST(loss_with_a_block_of_nothing)
     return TRI_OK;
 }
 
-TRI_TEST_MAIN(TRI_TEST_ROW(loss_is_that_of_one_rank), TRI_TEST_ROW(loss_with_a_block_of_nothing))
+/* --- embedding */
+
+typedef struct embed_case {
+    tri_embed_layer layer;
+    tri_param token, position;
+    void *x;
+} embed_case;
+
+static tri_status embed_make(rig *r, embed_case *whole, embed_case *part, const cut *c)
+{
+    tri_dtype dtype = r->layout->dtype;
+    void *table = NULL;
+    void *position = NULL;
+    TRI_TRY(draw(r, 1, c->rows * C, &table));
+    TRI_TRY(draw(r, 2, 2 * LENGTH * C, &position));
+    embed_case *cases[] = {whole, part};
+    for (int i = 0; i < 2; i++) {
+        const cut of = i == 0 ? cut_whole(c->rows, C) : *c;
+        embed_case *e = cases[i];
+        e->token = (tri_param){.count = of.n_rows * C,
+                               .weight = tri_layer_at(table, of.row * C, dtype),
+                               .gradient = take(r, V_MOST * C)};
+        e->position = (tri_param){
+            .count = 2 * LENGTH * C, .weight = position, .gradient = take(r, 2 * LENGTH * C)};
+        e->layer = (tri_embed_layer){of.n_rows, C, &e->token, &e->position, of.row};
+        e->x = take(r, ROWS * C);
+    }
+    return TRI_OK;
+}
+
+static tri_status embed_body(tri_comm *world, void *arg)
+{
+    RIG(r);
+    const layout *of = arg;
+    embed_case whole = {0};
+    embed_case part = {0};
+    void *dx = NULL;
+    int32_t ids[ROWS];
+    int32_t places[ROWS];
+    TRI_TRY(rig_create(&r, world, of));
+    TRI_TRY(rig_commit(&r));
+    cut c = cut_whole(vocabularies[of->variant % 3], C);
+    tri_tensor_block(&r.axis, c.rows, &c.row, &c.n_rows);
+    TRI_TRY(embed_make(&r, &whole, &part, &c));
+    TRI_TRY(draw(&r, 3, ROWS * C, &dx));
+    for (int64_t i = 0; i < ROWS; i++) {
+        ids[i] = (int32_t)(i * 7 % c.rows);
+        places[i] = (int32_t)(i * 5 % (2 * LENGTH));
+    }
+    if (of->variant >= 3) r.alone.position = r.call.position = places;
+    TRI_TRY(tri_embed_layer_forward(&r.alone, &whole.layer, ids, whole.x));
+    TRI_TRY(tri_embed_layer_backward_weight(&r.alone, &whole.layer, ids, dx));
+    start_counting(&r);
+    TRI_TRY(tri_embed_layer_forward(&r.call, &part.layer, ids, part.x));
+    forget(&r);
+    TRI_TRY(tri_embed_layer_backward_weight(&r.call, &part.layer, ids, outer_of(&r, C, dx)));
+    tri_traffic_list list = {0};
+    tri_embed_layer_traffic(&r.call, (tri_tensor_passes){.forward = 1, .backward = 1}, &list);
+    expect_traffic(&r, &list);
+
+    EXPECT_CLOSE(&r, outer_difference(&r, C, part.x, whole.x), "x");
+    EXPECT_CLOSE(&r, gradient_difference(&r, &c, part.token.gradient, whole.token.gradient),
+                 "gradient of the tokens");
+    EXPECT_CLOSE(&r,
+                 tri_test_relative(2 * LENGTH * C, part.position.gradient, whole.position.gradient),
+                 "gradient of the positions");
+    return TRI_OK;
+}
+
+TRI_TEST(embedding_is_that_of_one_rank)
+{
+    return for_layouts(embed_body, 6);
+}
+
+TRI_TEST_MAIN(TRI_TEST_ROW(loss_is_that_of_one_rank), TRI_TEST_ROW(loss_with_a_block_of_nothing),
+              TRI_TEST_ROW(embedding_is_that_of_one_rank))
