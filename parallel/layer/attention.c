@@ -6,6 +6,7 @@
 
 #include "kernels/attention.h"
 #include "kernels/pointwise.h"
+#include "parallel/context.h"
 
 #include <assert.h>
 #include <math.h>
@@ -84,7 +85,7 @@ static tri_status rotate(const tri_layer_call *call, const tri_attention_layer *
 static void use_cache(const tri_layer_call *call, const tri_attention_layer *attention,
                       const tri_attention_cache *cache, tri_attention_args *args)
 {
-    assert(call->sequences == 1);
+    assert(call->sequences == 1 && !call->context);
     int64_t width = key_width(attention);
     int64_t stride = tri_linear_out(&attention->qkv);
     size_t row_bytes = (size_t)width * tri_dtype_bytes(call->dtype);
@@ -103,11 +104,19 @@ static void use_cache(const tri_layer_call *call, const tri_attention_layer *att
     args->q_first = call->first_position;
 }
 
+/* The kernel, or over a context axis what takes its place. */
+static tri_status kernel_forward(const tri_layer_call *call, const tri_attention_args *args,
+                                 const tri_attention_store *store)
+{
+    if (call->context) return tri_context_forward(call->context, args, store->context);
+    return tri_attention_forward(call->kernels, args);
+}
+
 tri_status tri_attention_layer_mix(const tri_layer_call *call, const tri_attention_layer *attention,
                                    const tri_attention_store *store)
 {
     tri_attention_args args = args_of(call, attention, store);
-    return tri_attention_forward(call->kernels, &args);
+    return kernel_forward(call, &args, store);
 }
 
 tri_status tri_attention_layer_forward(const tri_layer_call *call,
@@ -119,7 +128,7 @@ tri_status tri_attention_layer_forward(const tri_layer_call *call,
     TRI_TRY(rotate(call, attention, store->qkv, false));
     tri_attention_args args = args_of(call, attention, store);
     if (cache) use_cache(call, attention, cache, &args);
-    TRI_TRY(tri_attention_forward(call->kernels, &args));
+    TRI_TRY(kernel_forward(call, &args, store));
     return tri_split_rows_forward(call, &attention->out, store->mix, branch);
 }
 
@@ -132,6 +141,7 @@ static tri_status kernel_backward(const tri_layer_call *call, const tri_attentio
     args.dq = scratch->dqkv;
     args.dk = keys_of(attention, scratch->dqkv, call->dtype);
     args.dv = values_of(attention, scratch->dqkv, call->dtype);
+    if (call->context) return tri_context_backward(call->context, &args, store->context);
     return tri_attention_backward(call->kernels, &args);
 }
 
@@ -165,13 +175,14 @@ tri_status tri_attention_layer_prepare(const tri_layer_call *call,
     TRI_TRY(tri_split_columns_prepare(call, &attention->qkv, training));
     TRI_TRY(tri_split_rows_prepare(call, &attention->out, training));
     tri_attention_args args = args_of(call, attention, store);
-    TRI_TRY(tri_attention_forward(call->kernels, &args));
+    TRI_TRY(kernel_forward(call, &args, store));
     return training ? kernel_backward(call, attention, store, scratch) : TRI_OK;
 }
 
 size_t tri_attention_layer_workspace(const tri_layer_call *call,
                                      const tri_attention_layer *attention)
 {
+    if (call->context) return tri_context_workspace(call->context);
     tri_attention_args args = args_of(call, attention, &(tri_attention_store){0});
     size_t bytes = tri_attention_workspace(call->kernels, &args);
     args.batch = 1; /* generation: one query, all keys */

@@ -70,8 +70,8 @@ TRI_MUST_USE tri_status tri_attention_layer_backward_weight(const tri_layer_call
                                                             const void *y,
                                                             const tri_attention_scratch *scratch);
 
-/* Create all primitives, by running the attention kernel once on whatever the buffers hold. Not
- * collective. Writes: store->mix, lse; where training scratch. */
+/* Create all primitives, by running attention once on whatever the buffers hold. Collective over the
+ * context axis. Writes: store->mix, lse; where training scratch. */
 TRI_MUST_USE tri_status tri_attention_layer_prepare(const tri_layer_call *call,
                                                     const tri_attention_layer *attention,
                                                     const tri_attention_store *store,
