@@ -21,6 +21,7 @@ typedef struct layout {
     tri_dtype dtype;
     bool apart;      /* parts of one product do not lie together */
     int64_t variant; /* of the layer: gated, kind of targets ... */
+    int context;     /* ranks that share each sequence; 0: one */
 } layout;
 
 typedef struct rig {
@@ -51,15 +52,16 @@ static inline void rig_destroy(rig *r)
 static inline tri_status rig_create(rig *r, tri_comm *world, const layout *of)
 {
     r->layout = of;
+    int context = of->context > 0 ? of->context : 1;
     tri_mesh_args args = {
-        .world = world, .size = {1, 1, 1, of->ranks}
+        .world = world, .size = {1, 1, context, of->ranks}
     };
     TRI_TRY(tri_mesh_create(&args, &r->mesh));
     TRI_TRY(tri_mesh_declare(r->mesh, TRI_AXIS_BIT(TRI_AXIS_TENSOR)));
     r->comm = tri_mesh_comm(r->mesh, TRI_AXIS_BIT(TRI_AXIS_TENSOR));
     TRI_TRY(tri_kernels_create(tri_comm_device(world), NULL, &r->kernels));
     TRI_TRY(tri_arena_create(&r->arena));
-    TRI_TRY(tri_tensor_axis_make(r->mesh, of->sequence, of->chunks, ROWS, C, &r->axis));
+    TRI_TRY(tri_tensor_axis_make(r->mesh, of->sequence, of->chunks, ROWS / context, C, &r->axis));
     TRI_TRY(tri_tensor_axis_declare(&r->axis, r->arena, of->dtype));
     TRI_TRY(TRI_NEW_ARRAY(RIG_FLOATS, &r->pool));
     r->alone = (tri_layer_call){.kernels = r->kernels,
