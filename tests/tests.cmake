@@ -126,6 +126,10 @@ if(TARGET trireme AND NOT TRI_SANITIZE STREQUAL "thread")
     if(NOT TRI_SANITIZE) # what these try is processes, not memory
         tri_add_job_tests(wrong_input keys commands data folders models)
         tri_add_job_tests(signals usr1 rank_signals term killed)
+        tri_add_job_tests(two_hosts curves counters overlap)
+        set_tests_properties(two_hosts.curves two_hosts.counters two_hosts.overlap
+            PROPERTIES SKIP_RETURN_CODE 77 RUN_SERIAL TRUE)
+        set_tests_properties(two_hosts.overlap PROPERTIES TIMEOUT 1800 LABELS "job;long")
     endif()
 endif()
 
