@@ -7,6 +7,7 @@
 #include "launch/bench_gemm.h"
 #include "launch/bench_optimizer.h"
 #include "launch/bench_scaling.h"
+#include "launch/bench_schedule.h"
 #include "launch/bench_step.h"
 
 const tri_bench *tri_bench_list(void)
@@ -18,6 +19,7 @@ const tri_bench *tri_bench_list(void)
         {"gemm",       "matrix products against oneDNN alone",                  tri_bench_gemm     },
         {"optimizer",  "AdamW and SGD against the memory bandwidth",            tri_bench_optimizer},
         {"scaling",    "one job against independent ones (mpirun -n 2)",        tri_bench_scaling  },
+        {"schedule",   "pipeline schedules against the simulator",              tri_bench_schedule },
         {"step",       "a training step against its own matrix products",       tri_bench_step     },
         {NULL,         NULL,                                                    NULL               },
     };

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // TEST ranks=1 timeout=120 alone args=step
 // TEST ranks=2 timeout=120 args=scaling
+// TEST ranks=1 timeout=120 args=schedule
 /* Benchmarks at tiny sizes, through the command: every line is JSON with the keys that readers rely on,
  * shares are those of the values, and wrong options are answered. Rates are not judged here.
  */
@@ -158,4 +159,25 @@ TRI_TEST(scaling_reports)
     return TRI_OK;
 }
 
-TRI_TEST_MAIN(TRI_TEST_ROW(step_reports), TRI_TEST_ROW(step_refuses), TRI_TEST_ROW(scaling_reports))
+TRI_TEST(schedule_reports)
+{
+    if (!is_asked("schedule")) return TRI_OK;
+    tri_session session = {.env = {.local_ranks = 1}};
+    FILE *out = tmpfile();
+    TRI_TRY(forgive_noise(
+        bench(&session, "schedule --json --threads 1 --unit-ms 2 --rounds 1 --ranks 3", out)));
+    double share = 0;
+    EXPECT(check_lines(out, "schedule.zb_v.p3", &share) == 1, "one line of zb_v");
+    EXPECT(share > 0 && share <= 1, "share %g", share);
+    tri_session_close(&session);
+    EXPECT_STATUS(bench(&session, "schedule --threads 1 --unit-ms 0", out), TRI_EINVAL,
+                  "--unit-ms '0'");
+    tri_session_close(&session);
+    EXPECT_STATUS(bench(&session, "schedule --threads 1 2", out), TRI_EINVAL, "'2' is no option");
+    tri_session_close(&session);
+    fclose(out);
+    return TRI_OK;
+}
+
+TRI_TEST_MAIN(TRI_TEST_ROW(step_reports), TRI_TEST_ROW(step_refuses), TRI_TEST_ROW(scaling_reports),
+              TRI_TEST_ROW(schedule_reports))
