@@ -4,6 +4,7 @@
  */
 #include "launch/check.h"
 
+#include "launch/check_schedule.h"
 #include "launch/commands.h"
 #include "launch/progress.h"
 
@@ -116,17 +117,24 @@ static tri_status check_tokens(const tri_spec *spec, const char *title, const ch
 tri_status tri_cmd_check(const tri_cmd_args *args)
 {
     static const struct option options[] = {
-        {"ranks", required_argument, NULL, 'r'},
-        {NULL,    0,                 NULL, 0  }
+        {"ranks",    required_argument, NULL, 'r'},
+        {"schedule", no_argument,       NULL, 's'},
+        {NULL,       0,                 NULL, 0  }
     };
     int64_t ranks = 1;
+    bool draws = false;
     optind = 1;
     for (int c; (c = getopt_long(args->argc, args->argv, ":", options, NULL)) != -1;) {
-        if (c != 'r') return tri_option_fail(args);
-        TRI_TRY(tri_option_int("--ranks", optarg, 1, 1 << 24, &ranks));
+        if (c == 's')
+            draws = true;
+        else if (c == 'r')
+            TRI_TRY(tri_option_int("--ranks", optarg, 1, 1 << 24, &ranks));
+        else
+            return tri_option_fail(args);
     }
     TRI_CHECK(optind < args->argc, TRI_EINVAL,
-              "check takes a job spec: trireme check JOB.yaml [--ranks N] [key=value ...]");
+              "check takes a job spec: trireme check JOB.yaml [--ranks N] [--schedule] "
+              "[key=value ...]");
     tri_spec spec;
     tri_job_plan plan;
     TRI_TRY(tri_spec_read(args->argv[optind], args->argc - optind - 1,
@@ -134,6 +142,7 @@ tri_status tri_cmd_check(const tri_cmd_args *args)
     TRI_TRY(tri_spec_check(&spec, (int)ranks));
     TRI_TRY(tri_job_plan_make(&spec, (int)ranks, &plan));
     tri_check_print(&spec, (int)ranks, &plan, stdout);
+    if (draws) TRI_TRY(tri_check_schedule(&spec, stdout));
     TRI_TRY(check_tokens(&spec, "data", spec.data.train));
     if (spec.data.validation[0]) TRI_TRY(check_tokens(&spec, "held out", spec.data.validation));
     return TRI_OK;

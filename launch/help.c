@@ -13,7 +13,9 @@ static const char train_more[] =
     "saved. Any key of the spec can be overridden as section.key=value; `trireme help spec`\n"
     "lists them. mpirun adds text of its own to a failure: `mpirun -q`, or\n"
     "OMPI_MCA_orte_execute_quiet=1, keeps it quiet.\n";
-static const char check_more[] = "  --ranks N  ranks that the job will have (1)\n";
+static const char check_more[] =
+    "  --ranks N    ranks that the job will have (1)\n"
+    "  --schedule   draw the pipeline's schedule (docs/schedules.md)\n";
 static const char eval_more[] =
     "CHECKPOINT is a checkpoint's folder, or a folder of checkpoints: then the newest.\n"
     "  --batches N  global batches to evaluate (those of the spec)\n"
@@ -43,7 +45,8 @@ static const char version_more[] = "";
 
 static const tri_command commands[] = {
     COMMAND(train, "JOB.yaml [key=value ...]", "train the model that a job spec describes"),
-    COMMAND(check, "JOB.yaml [--ranks N] [key=value ...]", "layout, memory, messages of a job"),
+    COMMAND(check, "JOB.yaml [--ranks N] [--schedule] [key=value ...]",
+            "layout, memory, messages of a job"),
     COMMAND(eval, "CHECKPOINT [options]", "loss of a checkpoint on held-out data"),
     COMMAND(generate, "CHECKPOINT [options]", "sample text from a checkpoint"),
     COMMAND(bench, "NAME [--json]", "measure a part against its limit"),
