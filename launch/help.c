@@ -45,8 +45,7 @@ static const char version_more[] = "";
 
 static const tri_command commands[] = {
     COMMAND(train, "JOB.yaml [key=value ...]", "train the model that a job spec describes"),
-    COMMAND(check, "JOB.yaml [--ranks N] [--schedule] [key=value ...]",
-            "layout, memory, messages of a job"),
+    COMMAND(check, "JOB.yaml [options] [key=value ...]", "layout, memory, messages of a job"),
     COMMAND(eval, "CHECKPOINT [options]", "loss of a checkpoint on held-out data"),
     COMMAND(generate, "CHECKPOINT [options]", "sample text from a checkpoint"),
     COMMAND(bench, "NAME [--json]", "measure a part against its limit"),
