@@ -175,7 +175,7 @@ static tri_status generate_spec(const generate_options *options, const tri_ckpt_
                                 tri_spec *spec)
 {
     TRI_TRY(tri_spec_parse(info->job_yaml, strlen(info->job_yaml), info->path, spec));
-    spec->parallel.data = 1;
+    tri_spec_reset_layout(spec);
     TRI_TRY(tri_spec_check(spec, 1));
     TRI_CHECK(strcmp(spec->data.format, "text") == 0, TRI_EUNSUP,
               "%s was trained on tokens of format '%s', for which this version has no tokenizer: "

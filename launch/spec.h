@@ -76,6 +76,10 @@ TRI_MUST_USE tri_status tri_spec_parse(const char *text, size_t n_bytes, const c
  * Errors: TRI_EINVAL with keys, reason and the nearest legal values. */
 TRI_MUST_USE tri_status tri_spec_check(tri_spec *spec, int n_ranks);
 
+/* Forget the layout: one model on one rank, replicas for all ranks. For commands that read a job's
+ * state elsewhere. tri_spec_check comes next. Not collective. */
+void tri_spec_reset_layout(tri_spec *spec);
+
 /* tri_spec_read and tri_spec_check by rank 0, the result for all. Collective: world.
  * Errors: theirs, on rank 0; TRI_EPEER on the others. */
 TRI_MUST_USE tri_status tri_spec_load(const char *path, int n_overrides,

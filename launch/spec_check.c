@@ -2,33 +2,9 @@
 /* What the keys of a job spec say together, for a number of ranks. */
 #include "launch/spec.h"
 
+#include "launch/spec_layout.h"
+
 #include <string.h>
-
-static tri_status check_mesh(tri_spec *spec, int n_ranks)
-{
-    int others = spec->parallel.tensor * spec->parallel.pipeline * spec->parallel.context;
-    TRI_CHECK(n_ranks % others == 0, TRI_EINVAL,
-              "parallel: tensor %d x pipeline %d x context %d do not divide %d ranks",
-              spec->parallel.tensor, spec->parallel.pipeline, spec->parallel.context, n_ranks);
-    int data = n_ranks / others;
-    if (spec->parallel.data == 0) spec->parallel.data = data;
-    TRI_CHECK(spec->parallel.data == data, TRI_EINVAL,
-              "parallel.data: %d x tensor %d x pipeline %d x context %d = %lld ranks, but the job "
-              "has %d: set parallel.data to %d or auto, or start %lld ranks",
-              spec->parallel.data, spec->parallel.tensor, spec->parallel.pipeline,
-              spec->parallel.context, (long long)spec->parallel.data * others, n_ranks, data,
-              (long long)spec->parallel.data * others);
-    return TRI_OK;
-}
-
-/* The ranks that hold the same part of a model, and share its states: data x context. */
-static void resolve_zero(tri_spec *spec)
-{
-    int n = spec->parallel.data * spec->parallel.context;
-    int stage = spec->parallel.zero_stage;
-    for (int i = 0; i < 3 && stage >= 0; i++)
-        spec->parallel.zero[i] = stage >= 3 - i ? n : 1;
-}
 
 /* What can be said in a spec before it can be run. */
 static tri_status check_built(const tri_spec *spec)
@@ -80,6 +56,13 @@ static tri_status check_data(tri_spec *spec)
     TRI_CHECK(strcmp(data->format, "hdf5") != 0 || data->dataset[0], TRI_EINVAL,
               "data.dataset must be given for data.format hdf5: the name of the dataset in the "
               "file");
+    TRI_CHECK(data->separator < spec->model.vocab, TRI_EINVAL,
+              "data.separator: %d is no token id of model.vocab %lld: the last is %lld",
+              data->separator, (long long)spec->model.vocab, (long long)spec->model.vocab - 1);
+    TRI_CHECK(spec->train.hang_seconds == 0 || spec->train.hang_seconds >= 1, TRI_EINVAL,
+              "train.hang_seconds: %g is shorter than 1, in which a rank may just wait for its "
+              "turn: take 1 or more, or 0 for never",
+              spec->train.hang_seconds);
     TRI_CHECK(
         spec->train.eval_every == 0 || data->validation[0] || data->holdout > 0, TRI_EINVAL,
         "train.eval_every: %lld, but there is nothing to evaluate on: set data.validation, or "
@@ -92,12 +75,12 @@ tri_status tri_spec_check(tri_spec *spec, int n_ranks)
 {
     TRI_CHECK(n_ranks >= 1, TRI_EINVAL, "a job of %d ranks: at least 1 is needed", n_ranks);
     tri_spec checked = *spec;
-    TRI_TRY(check_mesh(&checked, n_ranks));
-    resolve_zero(&checked);
-    TRI_TRY(check_built(&checked));
+    TRI_TRY(tri_spec_resolve_mesh(&checked, n_ranks));
     TRI_TRY(check_batch(&checked));
     TRI_TRY(check_data(&checked));
     TRI_TRY(tri_model_config_resolve(&checked.model));
+    TRI_TRY(tri_spec_check_layout(&checked));
+    TRI_TRY(check_built(&checked));
     TRI_TRY(tri_optim_check(&checked.optimizer));
     TRI_TRY(tri_lr_check(&checked.schedule, checked.train.steps));
     *spec = checked;

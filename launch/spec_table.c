@@ -4,6 +4,9 @@
  */
 #include "launch/spec_table.h"
 
+#include "parallel/context.h"
+#include "parallel/schedule.h"
+
 enum {
     ABOVE = TRI_FIELD_ABOVE,
     BELOW = TRI_FIELD_BELOW,
@@ -67,18 +70,6 @@ static const char *const *tokenizers(void)
 static const char *const *precisions(void)
 {
     static const char *const names[] = {"fp32", "bf16", NULL};
-    return names;
-}
-
-static const char *const *schedules(void)
-{
-    static const char *const names[] = {"gpipe", "1f1b", "interleaved", "zb_h1", "zb_v", NULL};
-    return names;
-}
-
-static const char *const *context_modes(void)
-{
-    static const char *const names[] = {"ring", "ulysses", "allgather", NULL};
     return names;
 }
 
@@ -168,7 +159,7 @@ static const tri_field spec_fields[] = {
          "How shared weights travel: none as they are; int8 in blocks with a scale."),
     ENUM(parallel.quantize_gradients, "none", gradient_codes, in_order,
          "How gradients travel: none as fp32; int8, int4 in blocks with a scale."),
-    CHOICE(parallel.schedule, "1f1b", schedules, 0,
+    CHOICE(parallel.schedule, "1f1b", tri_schedule_names, 0,
            "Order of the pipeline's work; `trireme check --schedule` draws it."),
     NUMBER(INT, parallel.chunks, "1", 1, 1024, 0, "pieces",
            "Pieces of the model on each pipeline rank (interleaved; zb_v: 2)."),
@@ -176,7 +167,7 @@ static const tri_field spec_fields[] = {
            "Norms and residuals are shared out over the tensor axis, by rows."),
     NUMBER(INT, parallel.tensor_chunks, "1", 1, 64, 0, "pieces",
            "Pieces of a product, each of which overlaps with the collective of another."),
-    ENUM(parallel.context_mode, "ring", context_modes, in_order,
+    ENUM(parallel.context_mode, "ring", tri_context_modes, in_order,
          "How attention sees the whole sequence: ring: keys and values travel; ulysses: heads are "
          "exchanged for tokens; allgather: all keys and values come together."),
     NUMBER(INT, parallel.ulysses, "1", 1, 1e6, 0, "ranks",

@@ -51,6 +51,12 @@ def keys(folder):
     refused(folder, 2, 2, ["heads", "5"], "train", "job.yaml", "model.heads=5")
     refused(folder, 2, 2, ["batch"], "train", "job.yaml", "batch.sequences=6", "batch.micro=4")
     refused(folder, 4, 2, ["parallel.data", "3"], "train", "job.yaml", "parallel.data=3")
+    refused(folder, 3, 2, ["parallel.tensor", "heads 4", "nearest are 2 and 4"], "train", "job.yaml",
+            "parallel.tensor=3", "batch.sequences=6")
+    refused(folder, 2, 2, ["pipeline 3", "2 ranks", "start 3"], "train", "job.yaml",
+            "parallel.pipeline=3")
+    refused(folder, None, 2, ["parallel.zero", "nearest is 2"], "check", "job.yaml", "--ranks", "2",
+            "parallel.zero=[1, 1, 4]")
     refused(folder, None, 2, ["heads"], "check", "job.yaml", "--ranks", "2", "model.heads=5")
 
 

@@ -97,5 +97,115 @@ TRI_TEST(contradictions)
     return TRI_OK;
 }
 
+/* A layout, and the number of ranks, as overrides of `good` would give them. */
+typedef struct layout_case {
+    const char *keys; /* below parallel: */
+    const char *model, *batch;
+    int ranks;
+    const char *part; /* of the message; NULL: legal */
+} layout_case;
+
+static tri_status check_case(const layout_case *c, tri_spec *spec)
+{
+    char text[1024];
+    snprintf(text, sizeof text,
+             "name: x\nmodel: {%s}\ndata: {train: t.txt}\nbatch: {%s}\n"
+             "optimizer: {lr: 1.0e-3}\ntrain: {steps: 10}\nparallel: {%s}\n",
+             c->model ? c->model
+                      : "family: llama, layers: 6, hidden: 96, heads: 12, kv_heads: 4, ffn: 240, "
+                        "context: 32",
+             c->batch ? c->batch : "sequences: 24, micro: 2", c->keys);
+    TRI_TRY(tri_spec_parse(text, strlen(text), "t", spec));
+    TRI_TRY(tri_spec_check(spec, c->ranks));
+    return TRI_OK;
+}
+
+/* Each rule of layouts: what it says, and that the values it names are legal. */
+TRI_TEST(layouts_are_refused_with_what_is_legal)
+{
+    static const char tall[] = "family: llama, layers: 6, hidden: 96, heads: 12, kv_heads: 12, "
+                               "ffn: 250, context: 32";
+    static const char words[] = "family: gpt2, layers: 6, hidden: 64, heads: 64, ffn: 640, "
+                                "context: 64, vocab: 260";
+    static const layout_case cases[] = {
+        {"tensor: 3, pipeline: 2",                        NULL,                                                                    NULL,                     8,
+         "tensor 3 x pipeline 2 x context 1 = 6 ranks of one model do not divide the job's 8 "
+         "ranks: start 6 or 12 ranks"                                                                                                                                                                          },
+        {"tensor: 4",                                     NULL,                                                                    NULL,                     2,  "start 4 ranks"                               },
+        {"data: 3, tensor: 2",                            NULL,                                                                    NULL,                     4,
+         "parallel.data: 3 x tensor 2 x pipeline 1 x context 1 = 6 ranks, but the job has 4: set "
+         "parallel.data to 2"                                                                                                                                                                                  },
+        {"tensor: 5",                                     NULL,                                                                    NULL,                     5,
+         "parallel.tensor: 5 ranks cannot share model.heads 12 evenly; the nearest is 4"                                                                                                                       },
+        {"tensor: 6",                                     NULL,                                                                    NULL,                     6,
+         "cannot share model.kv_heads 4: one must divide the other; the nearest is 4"                                                                                                                          },
+        {"tensor: 3, tensor_sequence: false",             tall,                                                                    NULL,                     3,
+         "cannot share model.ffn 250 evenly; the nearest is 2"                                                                                                                                                 },
+        {"tensor: 64",                                    words,                                                                   NULL,                     64, "blocks of 5 leave no part of model.vocab 260"},
+        {"tensor: 2",                                     "family: llama, layers: 2, hidden: 64, heads: 4, ffn: 128, context: 31",
+         "sequences: 3, micro: 3",                                                                                                                           2,  "cannot share the 93 tokens of a micro-batch" },
+        {"pipeline: 8",                                   NULL,                                                                    NULL,                     8,
+         "parallel.pipeline: 8 ranks x parallel.chunks 1 = 8 stages, but model.layers is 6; the "
+         "nearest is 6"                                                                                                                                                                                        },
+        {"pipeline: 2, chunks: 7, schedule: interleaved", NULL,                                                                    NULL,                     2,
+         "model.layers 6 cannot be cut into 7 pieces; the most is 6"                                                                                                                                           },
+        {"pipeline: 2, chunks: 2",                        NULL,                                                                    NULL,                     2,  "parallel.chunks"                             },
+        {"pipeline: 2, chunks: 3, schedule: zb_v",        NULL,                                                                    NULL,                     2,  "set it to 2"                                 },
+        {"pipeline: 3, chunks: 2, schedule: interleaved", NULL,                                                                    "sequences: 8, micro: 2", 3,
+         "batch.sequences"                                                                                                                                                                                     },
+        {"context: 5",                                    NULL,                                                                    NULL,                     5,  "model.context 32"                            },
+        {"context: 4, ulysses: 3",                        NULL,                                                                    NULL,                     4,  "parallel.ulysses 3"                          },
+        {"context: 8, context_mode: ulysses",             NULL,                                                                    NULL,                     8,  "parallel.context 8"                          },
+        {"context: 4, context_mode: ulysses, ulysses: 2", NULL,                                                                    NULL,                     4,  "parallel.ulysses 2"                          },
+        {"zero: [1, 1, 3]",                               NULL,                                                                    NULL,                     4,
+         "groups of 3 ranks that share optimizer states do not divide the 4 ranks of data 4 x "
+         "context 1; the nearest are 2 and 4"                                                                                                                                                                  },
+        {"zero: [1, 3, 4]",                               NULL,                                                                    NULL,                     4,
+         "groups of 3 ranks that share gradients do not nest in those of 4 that share optimizer "
+         "states"                                                                                                                                                                                              },
+        {"zero: [4, 2, 4]",                               NULL,                                                                    NULL,                     4,
+         "groups of 4 ranks that share weights do not nest in those of 2"                                                                                                                                      },
+        {"zero: [1, 1, 8]",                               NULL,                                                                    NULL,                     4,  "the nearest is 4"                            },
+        {"quantize_weights: int8",                        NULL,                                                                    NULL,                     2,  "parallel.zero to 3"                          },
+        {"recompute_layers: 2",                           NULL,                                                                    NULL,                     1,  "recompute is none"                           },
+    };
+    tri_spec spec;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+        EXPECT_STATUS(check_case(&cases[i], &spec), TRI_EINVAL, cases[i].part);
+    return TRI_OK;
+}
+
+TRI_TEST(groups_of_stages)
+{
+    static const int want[4][3] = {
+        {1, 1, 1},
+        {1, 1, 4},
+        {1, 4, 4},
+        {4, 4, 4}
+    };
+    for (int stage = 0; stage < 2; stage++) {
+        tri_spec spec;
+        make(&spec);
+        spec.parallel.zero_stage = stage;
+        TRI_TRY(tri_spec_check(&spec, 4));
+        EXPECT(memcmp(spec.parallel.zero, want[stage], sizeof want[stage]) == 0, "stage %d", stage);
+    }
+    tri_spec spec;
+    tri_spec again;
+    const layout_case c = {"tensor: 1, zero: [1, 1, 2]", NULL, NULL, 4, NULL};
+    tri_status rc = check_case(&c, &spec);
+    if (rc != TRI_OK) tri_err_clear();
+    tri_spec_reset_layout(&spec);
+    TRI_TRY(tri_spec_check(&spec, 1));
+    make(&again);
+    TRI_TRY(tri_spec_check(&again, 1));
+    EXPECT(spec.parallel.prefetch == 0 && again.parallel.prefetch == 1, "not reset");
+    spec.parallel.prefetch = again.parallel.prefetch;
+    spec.parallel.tensor_sequence = again.parallel.tensor_sequence;
+    EXPECT(memcmp(&spec.parallel, &again.parallel, sizeof spec.parallel) == 0, "another layout");
+    return TRI_OK;
+}
+
 TRI_TEST_MAIN(TRI_TEST_ROW(auto_is_resolved), TRI_TEST_ROW(batch_divides),
-              TRI_TEST_ROW(contradictions))
+              TRI_TEST_ROW(contradictions), TRI_TEST_ROW(layouts_are_refused_with_what_is_legal),
+              TRI_TEST_ROW(groups_of_stages))
