@@ -6,7 +6,7 @@
  * inside. Weights given to a kernel have the activations' type; gradients of weights are always fp32
  * and accumulate (+=); gradients of activations are overwritten (=) and have the activations' type.
  * Results of one call depend on shapes and thread count, not on timing.
- * Families: matmul.h attention.h norm.h pointwise.h embed.h loss.h update.h.
+ * Families: matmul.h attention.h norm.h pointwise.h embed.h loss.h quantize.h update.h.
  */
 #ifndef TRI_KERNELS_KERNELS_H
 #define TRI_KERNELS_KERNELS_H

@@ -85,6 +85,25 @@ typedef struct tri_simd_update {
     void (*traffic)(const tri_update_traffic_args *args, int64_t begin, int64_t end);
 } tri_simd_update;
 
+/* Numbers and what is sent for them (kernels/quantize.h). */
+typedef struct tri_simd_quantized {
+    int64_t n;
+    int bits;
+    bool bf16, add;
+    const void *in; /* quantize: numbers, and what is made of them */
+    uint8_t *bytes;
+    float *scales;
+    const uint8_t *sent; /* dequantize: what was sent, and the numbers */
+    const float *sent_scales;
+    void *out;
+} tri_simd_quantized;
+
+typedef struct tri_simd_quantize {
+    /* blocks begin .. end */
+    void (*quantize)(const tri_simd_quantized *q, int64_t begin, int64_t end);
+    void (*dequantize)(const tri_simd_quantized *q, int64_t begin, int64_t end);
+} tri_simd_quantize;
+
 typedef struct tri_simd_ops {
     const char *name; /* "base", "avx2", "avx512", "avx512_bf16" */
     const char *doc;
@@ -95,6 +114,7 @@ typedef struct tri_simd_ops {
     const tri_simd_loss *loss;
     const tri_simd_update *update;
     const tri_simd_attention *attention;
+    const tri_simd_quantize *quantize;
 } tri_simd_ops;
 
 /* The loops of an instruction set that this processor has. Not collective. */
@@ -109,6 +129,7 @@ const tri_simd_ops *tri_simd_find(tri_isa isa);
     extern const tri_simd_loss tri_simd_loss_##isa;           \
     extern const tri_simd_update tri_simd_update_##isa;       \
     extern const tri_simd_attention tri_simd_attention_##isa; \
+    extern const tri_simd_quantize tri_simd_quantize_##isa;   \
     extern const tri_simd_ops tri_simd_##isa;
 TRI_SIMD_DECLARE(base)
 TRI_SIMD_DECLARE(avx2)

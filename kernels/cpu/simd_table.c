@@ -16,4 +16,5 @@ const tri_simd_ops TRI_ISA_NAME(tri_simd) = {
     .loss = &TRI_ISA_NAME(tri_simd_loss),
     .update = &TRI_ISA_NAME(tri_simd_update),
     .attention = &TRI_ISA_NAME(tri_simd_attention),
+    .quantize = &TRI_ISA_NAME(tri_simd_quantize),
 };

@@ -168,13 +168,9 @@ TRI_INLINE tri_vf tri_v_widen(tri_vh h)
 #endif
 }
 
-/* Rounding to nearest even with NaN kept: the bits of tri_f32_to_bf16, but that the instruction of
- * AVX-512 BF16 gives 0 for numbers below 2^-126 (subnormal ones). Not collective. */
-TRI_INLINE tri_vh tri_v_narrow(tri_vf a)
+/* Rounding to nearest even with NaN kept: the bits of tri_f32_to_bf16. Not collective. */
+TRI_INLINE tri_vh tri_v_narrow_exact(tri_vf a)
 {
-#if defined(TRI_ISA_512) && defined(__AVX512BF16__)
-    return (tri_vh)_mm512_cvtneps_pbh((__m512)a);
-#else
     tri_vu bits = (tri_vu)a;
     tri_vu rounded = bits + 0x7fffu + (bits >> 16 & 1u);
 #if defined(TRI_ISA_512)
@@ -186,6 +182,16 @@ TRI_INLINE tri_vh tri_v_narrow(tri_vf a)
     tri_vu nan = (tri_vu)(a != a);
     return __builtin_convertvector(((nan & (bits | 0x400000u)) | (~nan & rounded)) >> 16, tri_vh);
 #endif
+}
+
+/* The same, but that the instruction of AVX-512 BF16 gives 0 for numbers below 2^-126 (subnormal
+ * ones). Not collective. */
+TRI_INLINE tri_vh tri_v_narrow(tri_vf a)
+{
+#if defined(TRI_ISA_512) && defined(__AVX512BF16__)
+    return (tri_vh)_mm512_cvtneps_pbh((__m512)a);
+#else
+    return tri_v_narrow_exact(a);
 #endif
 }
 
