@@ -77,9 +77,8 @@ int64_t tri_context_store_bytes(const tri_context *context);
  * dense, is for the backward pass: with ulysses it holds [batch, heads/ulysses, n_query * ulysses], of
  * this rank's heads.
  * store: tri_context_store_bytes, kept for backward; NULL: there will be none (or 0 bytes).
- * Cost: with C = heads head_size, Ck = kv_heads head_size, n = batch T/size: ulysses (u-1)/u of
- * n (2 C + 2 max(Ck, u head_size)) elements sent, ring (r-1) times 2 u n Ck/u elements; allgather the
- * same.
+ * Cost: with C = heads head_size, Ck = max(kv_heads, u) head_size, n = batch T/size: ulysses sends
+ * (u-1)/u of n (2 C + 2 Ck) elements, ring and allgather (r-1) times 2 n Ck elements.
  */
 TRI_MUST_USE tri_status tri_context_forward(tri_context *context, const tri_attention_args *args,
                                             void *store);

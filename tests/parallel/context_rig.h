@@ -127,7 +127,7 @@ static inline void rig_args(context_rig *rig, const context_world *w)
     rig->args = (tri_attention_args){.batch = c->batch,
                                      .n_query = rig->tokens,
                                      .n_key = rig->tokens,
-                                     .visible = c->documents ? w->visible : NULL,
+                                     .visible = c->documents == ONE ? NULL : w->visible,
                                      .visible_stride = c->length,
                                      .heads = c->heads,
                                      .kv_heads = c->kv_heads,

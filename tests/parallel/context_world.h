@@ -9,6 +9,11 @@
 #include "runtime/base/rng.h"
 #include "tests/test.h"
 
+/* Where documents begin: ONE: only at place 0. RANDOM: lengths from 1 to a third of the sequence.
+ * ACROSS: in the middle of every chunk, so that one lies across each border of chunks. ALIGNED: with
+ * every chunk. */
+typedef enum context_documents { ONE, RANDOM, ACROSS, ALIGNED } context_documents;
+
 /* A layout and sizes. */
 typedef struct context_case {
     tri_context_mode mode;
@@ -16,7 +21,7 @@ typedef struct context_case {
     int n_ulysses;
     int64_t batch, length, heads, kv_heads, head_size;
     tri_dtype dtype;
-    bool documents;
+    context_documents documents;
     bool evaluates; /* no training */
 } context_case;
 
@@ -60,19 +65,26 @@ static inline tri_status world_draw(const context_case *c, uint64_t stream, int6
     return TRI_OK;
 }
 
-/* Documents of random lengths, 1 to about a third of the sequence. */
+/* Tokens of the document that begins at `first`. */
+static inline int64_t world_document(const context_case *c, tri_rng rng, int64_t first)
+{
+    int64_t chunk = c->length / (2 * c->size / c->n_ulysses);
+    if (c->documents == ACROSS && first == 0) return chunk / 2;
+    if (c->documents != RANDOM) return chunk;
+    return 1 + (int64_t)(tri_rng_uniform(rng, (uint64_t)first) * (float)c->length / 3);
+}
+
 static inline void world_documents(context_world *w)
 {
     const context_case *c = &w->c;
-    tri_rng rng = {11, (uint64_t)c->length, TRI_RNG_TEST};
-    uint64_t draws = 0;
     for (int64_t b = 0; b < c->batch; b++) {
+        tri_rng rng = {11, (uint64_t)b, TRI_RNG_TEST};
         int64_t first = 0;
-        int64_t end = 0;
+        int64_t end = world_document(c, rng, 0);
         for (int64_t t = 0; t < c->length; t++) {
             if (t == end) {
                 first = t;
-                end = t + 1 + (int64_t)(tri_rng_uniform(rng, draws++) * (float)c->length / 3);
+                end = t + world_document(c, rng, t);
             }
             w->visible[b * c->length + t] = (int32_t)first;
         }
@@ -155,7 +167,7 @@ static inline tri_status world_create(const context_case *c, context_world *w)
     double *sums = NULL;
     *w = (context_world){.c = *c};
     TRI_TRY(TRI_NEW_ARRAY(tokens, &w->visible));
-    if (c->documents) world_documents(w);
+    if (c->documents != ONE) world_documents(w);
     TRI_TRY(world_draw(c, 1, tokens * query_width(c), &w->q));
     TRI_TRY(world_draw(c, 2, n_keys, &w->k));
     TRI_TRY(world_draw(c, 3, n_keys, &w->v));

@@ -145,7 +145,7 @@ static tri_status case_check(context_case c)
 TRI_TEST(one_rank_is_the_kernel)
 {
     TRI_TRY(CASE(RING, 1, SIZES(2, 70, 4, 2)));
-    TRI_TRY(CASE(ULYSSES, 1, SIZES(1, 70, 3, 3), .documents = true));
+    TRI_TRY(CASE(ULYSSES, 1, SIZES(1, 70, 3, 3), .documents = RANDOM));
     return CASE(ALLGATHER, 1, SIZES(1, 33, 3, 1));
 }
 
@@ -161,50 +161,54 @@ TRI_TEST(rings)
 
 TRI_TEST(rings_of_documents)
 {
-    TRI_TRY(CASE(RING, 2, SIZES(2, 256, 2, 2), .documents = true));
-    TRI_TRY(CASE(RING, 3, SIZES(2, 150, 2, 2), .documents = true));
-    return CASE(RING, 4, SIZES(3, 800, 4, 2), .documents = true);
+    TRI_TRY(CASE(RING, 2, SIZES(2, 256, 2, 2), .documents = RANDOM));
+    TRI_TRY(CASE(RING, 3, SIZES(2, 150, 2, 2), .documents = RANDOM));
+    TRI_TRY(CASE(RING, 4, SIZES(1, 256, 2, 2), .documents = ACROSS));
+    TRI_TRY(CASE(RING, 4, SIZES(1, 256, 2, 2), .documents = ALIGNED));
+    TRI_TRY(CASE(RING, 4, SIZES(1, 256, 2, 2), .n_ulysses = 2, .documents = ACROSS));
+    TRI_TRY(CASE(ALLGATHER, 4, SIZES(1, 256, 2, 2), .documents = ACROSS));
+    return CASE(RING, 4, SIZES(3, 800, 4, 2), .documents = RANDOM);
 }
 
 TRI_TEST(all_to_all)
 {
     TRI_TRY(CASE(ULYSSES, 2, SIZES(1, 128, 4, 4), .n_ulysses = 2));
     TRI_TRY(CASE(ULYSSES, 2, SIZES(3, 90, 6, 2)));
-    TRI_TRY(CASE(ULYSSES, 3, SIZES(2, 99, 6, 3), .documents = true));
-    TRI_TRY(CASE(ULYSSES, 4, SIZES(2, 100, 8, 4), .documents = true));
+    TRI_TRY(CASE(ULYSSES, 3, SIZES(2, 99, 6, 3), .documents = RANDOM));
+    TRI_TRY(CASE(ULYSSES, 4, SIZES(2, 100, 8, 4), .documents = RANDOM));
     /* fewer key/value heads than ranks */
-    TRI_TRY(CASE(ULYSSES, 4, SIZES(2, 100, 8, 2), .documents = true));
+    TRI_TRY(CASE(ULYSSES, 4, SIZES(2, 100, 8, 2), .documents = RANDOM));
     return CASE(ULYSSES, 4, SIZES(1, 64, 4, 1));
 }
 
 TRI_TEST(gathers)
 {
     TRI_TRY(CASE(ALLGATHER, 2, SIZES(1, 256, 4, 4)));
-    TRI_TRY(CASE(ALLGATHER, 2, SIZES(3, 60, 10, 5), .documents = true));
+    TRI_TRY(CASE(ALLGATHER, 2, SIZES(3, 60, 10, 5), .documents = RANDOM));
     TRI_TRY(CASE(ALLGATHER, 3, SIZES(1, 96, 6, 6)));
-    return CASE(ALLGATHER, 4, SIZES(2, 400, 8, 8), .documents = true);
+    return CASE(ALLGATHER, 4, SIZES(2, 400, 8, 8), .documents = RANDOM);
 }
 
 TRI_TEST(rings_of_all_to_all)
 {
     TRI_TRY(CASE(RING, 4, SIZES(2, 128, 4, 4), .n_ulysses = 2));
-    TRI_TRY(CASE(RING, 4, SIZES(2, 120, 4, 1), .n_ulysses = 2, .documents = true));
-    TRI_TRY(CASE(RING, 6, SIZES(1, 120, 6, 3), .n_ulysses = 3, .documents = true));
+    TRI_TRY(CASE(RING, 4, SIZES(2, 120, 4, 1), .n_ulysses = 2, .documents = RANDOM));
+    TRI_TRY(CASE(RING, 6, SIZES(1, 120, 6, 3), .n_ulysses = 3, .documents = RANDOM));
     TRI_TRY(CASE(RING, 4, SIZES(1, 128, 4, 2), .n_ulysses = 4)); /* all ulysses */
-    TRI_TRY(CASE(ALLGATHER, 4, SIZES(2, 128, 4, 2), .n_ulysses = 2, .documents = true));
-    TRI_TRY(CASE(RING, 8, SIZES(2, 256, 4, 2), .n_ulysses = 2, .documents = true));
-    return CASE(RING, 8, SIZES(1, 256, 8, 2), .n_ulysses = 4, .documents = true);
+    TRI_TRY(CASE(ALLGATHER, 4, SIZES(2, 128, 4, 2), .n_ulysses = 2, .documents = RANDOM));
+    TRI_TRY(CASE(RING, 8, SIZES(2, 256, 4, 2), .n_ulysses = 2, .documents = RANDOM));
+    return CASE(RING, 8, SIZES(1, 256, 8, 2), .n_ulysses = 4, .documents = RANDOM);
 }
 
 TRI_TEST(other_axes_stay_apart)
 {
-    TRI_TRY(CASE(RING, 4, SIZES(1, 64, 4, 2), .n_ulysses = 2, .data = 2, .documents = true));
-    return CASE(RING, 4, SIZES(1, 64, 4, 2), .n_ulysses = 2, .tensor = 2, .documents = true);
+    TRI_TRY(CASE(RING, 4, SIZES(1, 64, 4, 2), .n_ulysses = 2, .data = 2, .documents = RANDOM));
+    return CASE(RING, 4, SIZES(1, 64, 4, 2), .n_ulysses = 2, .tensor = 2, .documents = RANDOM);
 }
 
 TRI_TEST(bf16)
 {
-    TRI_TRY(CASE(RING, 4, SIZES(2, 256, 4, 2), .dtype = TRI_BF16, .documents = true));
+    TRI_TRY(CASE(RING, 4, SIZES(2, 256, 4, 2), .dtype = TRI_BF16, .documents = RANDOM));
     TRI_TRY(CASE(ULYSSES, 4, SIZES(2, 256, 8, 2), .dtype = TRI_BF16));
     TRI_TRY(CASE(ALLGATHER, 2, SIZES(2, 256, 4, 2), .dtype = TRI_BF16));
     return CASE(RING, 4, SIZES(2, 256, 4, 2), .n_ulysses = 2, .dtype = TRI_BF16);
@@ -218,9 +222,48 @@ TRI_TEST(evaluation_keeps_nothing)
     return CASE(RING, 4, SIZES(2, 128, 4, 2), .n_ulysses = 2, .evaluates = true);
 }
 
+static tri_status refuse(tri_comm *world, void *arg)
+{
+    context_rig rig = {0};
+    tri_status rc = rig_create(world, arg, &rig);
+    tri_attention_args *args = &rig.args;
+    args->batch++;
+    EXPECT_STATUS(
+        tri_context_forward(rig.context, args, NULL), TRI_EBUG,
+        "attention over the context axis of 2 sequences, 64 queries, 64 keys, 2 on 2 heads "
+        "of 16 in fp32: made for 1 sequences, 64 tokens");
+    args->batch--;
+    args->merge = true;
+    EXPECT_STATUS(tri_context_forward(rig.context, args, NULL), TRI_EBUG, "merges");
+    args->merge = false;
+    EXPECT_STATUS(tri_context_backward(rig.context, args, rig.store), TRI_EBUG,
+                  "not made for training");
+    args->batch = 0; /* nothing is nothing */
+    if (rc == TRI_OK) rc = tri_context_forward(rig.context, args, NULL);
+    rig_destroy(&rig);
+    return rc;
+}
+
+TRI_TEST(other_arguments_are_refused)
+{
+    if (tri_comm_is_launched()) return TRI_OK;
+    context_world w;
+    context_case c = {.size = 1,
+                      .data = 1,
+                      .tensor = 1,
+                      .n_ulysses = 1,
+                      .head_size = 16,
+                      SIZES(1, 64, 2, 2),
+                      .evaluates = true};
+    tri_status rc = world_create(&c, &w);
+    if (rc == TRI_OK) rc = tri_comm_run_threads(1, &one_thread, refuse, &w);
+    world_destroy(&w);
+    return rc;
+}
+
 static tri_status processes_check(tri_comm *world)
 {
-    context_case c = {.size = tri_comm_size(world), SIZES(2, 1024, 4, 2), .documents = true};
+    context_case c = {.size = tri_comm_size(world), SIZES(2, 1024, 4, 2), .documents = RANDOM};
     for (int mode = TRI_CONTEXT_RING; mode <= TRI_CONTEXT_ALLGATHER; mode++) {
         c.mode = (tri_context_mode)mode;
         TRI_TRY(case_run(world, c));
@@ -247,4 +290,4 @@ TRI_TEST_MAIN(TRI_TEST_ROW(one_rank_is_the_kernel), TRI_TEST_ROW(rings),
               TRI_TEST_ROW(rings_of_documents), TRI_TEST_ROW(all_to_all), TRI_TEST_ROW(gathers),
               TRI_TEST_ROW(rings_of_all_to_all), TRI_TEST_ROW(other_axes_stay_apart),
               TRI_TEST_ROW(bf16), TRI_TEST_ROW(evaluation_keeps_nothing),
-              TRI_TEST_ROW(ranks_as_processes))
+              TRI_TEST_ROW(other_arguments_are_refused), TRI_TEST_ROW(ranks_as_processes))
