@@ -3,7 +3,8 @@
  * algorithm 4).
  *
  * A task is one key/value head of one sample, so that each sum of dk, dv and dq is made by one
- * thread in one order. Blocks are held transposed, keys by queries: then dv += p dout and
+ * thread in one order. Tasks that would leave threads idle are shared by all of them: each takes
+ * every n-th block of keys, and the threads' sums of dq are added in the threads' order. Blocks are held transposed, keys by queries: then dv += p dout and
  * dk += ds q are plain products, and only dq += ds^T k reads a block across.
  */
 #include "kernels/cpu/attention_impl.h"
@@ -233,9 +234,9 @@ static tri_status backward_keys(const tri_attention_plan *plan, const backward_b
     return TRI_OK;
 }
 
-/* One query head: dk and dv are added to, dq is made. */
+/* One query head and every `parts`-th block of keys: dk and dv are added to, dq is made. */
 static tri_status backward_head_run(const tri_attention_plan *plan, const backward_buffers *buffers,
-                                    const backward_head *head)
+                                    const backward_head *head, int64_t part, int64_t parts)
 {
     const tri_attention_args *args = plan->args;
     tri_simd_rows rows = {args->n_query, args->head_size, args->out_stride,
@@ -244,7 +245,7 @@ static tri_status backward_head_run(const tri_attention_plan *plan, const backwa
         &rows, tri_attention_at(args->dout, args->dtype, head->out),
         tri_attention_at(args->out, args->dtype, head->out), buffers->delta);
     memset(buffers->dq, 0, (size_t)(args->n_query * args->head_size) * sizeof *buffers->dq);
-    for (int64_t key = 0; key < args->n_key; key += KEYS)
+    for (int64_t key = part * KEYS; key < args->n_key; key += parts * KEYS)
         TRI_TRY(backward_keys(plan, buffers, head, key));
     return TRI_OK;
 }
@@ -262,29 +263,88 @@ static void gradient_write(const tri_attention_plan *plan, int64_t n, const floa
         simd->copy(&rows, NULL, in, (char *)out + at * (int64_t)tri_dtype_bytes(args->dtype));
 }
 
+/* Query head h of sample b. */
+static backward_head head_make(const tri_attention_args *args, int64_t b, int64_t h)
+{
+    int64_t g = h / (args->heads / args->kv_heads);
+    return (backward_head){.q = b * args->q_batch_stride + h * args->head_size,
+                           .k = b * args->k_batch_stride + g * args->head_size,
+                           .v = b * args->v_batch_stride + g * args->head_size,
+                           .out = b * args->out_batch_stride + h * args->head_size,
+                           .lse = args->lse + b * args->lse_batch_stride + h * args->lse_stride,
+                           .b = b};
+}
+
 /* Key/value head g of sample b with the query heads that read it. */
 static tri_status backward_task(const tri_attention_plan *plan, const backward_buffers *buffers,
                                 int64_t b, int64_t g)
 {
     const tri_attention_args *args = plan->args;
-    int64_t width = args->head_size;
     int64_t group = args->heads / args->kv_heads;
-    size_t bytes = (size_t)(args->n_key * width) * sizeof *buffers->dk;
-    backward_head head = {.k = b * args->k_batch_stride + g * width,
-                          .v = b * args->v_batch_stride + g * width,
-                          .b = b};
+    size_t bytes = (size_t)(args->n_key * args->head_size) * sizeof *buffers->dk;
+    backward_head head = head_make(args, b, g * group);
     memset(buffers->dk, 0, bytes);
     memset(buffers->dv, 0, bytes);
     for (int64_t h = g * group; h < (g + 1) * group; h++) {
-        head.q = b * args->q_batch_stride + h * width;
-        head.out = b * args->out_batch_stride + h * width;
-        head.lse = args->lse + b * args->lse_batch_stride + h * args->lse_stride;
-        TRI_TRY(backward_head_run(plan, buffers, &head));
+        head = head_make(args, b, h);
+        TRI_TRY(backward_head_run(plan, buffers, &head, 0, 1));
         gradient_write(plan, args->n_query, buffers->dq, args->dq, head.q, args->q_stride);
     }
     gradient_write(plan, args->n_key, buffers->dk, args->dk, head.k, args->k_stride);
     gradient_write(plan, args->n_key, buffers->dv, args->dv, head.v, args->v_stride);
     return TRI_OK;
+}
+
+/* --- a task shared by the team */
+
+static backward_buffers buffers_of(const tri_attention_plan *plan, size_t share, int thread)
+{
+    tri_attention_cutter cutter = {(char *)plan->args->workspace + (size_t)thread * share, 0};
+    return backward_cut(plan, &cutter);
+}
+
+/* dq of some rows = sum over threads, in their order. */
+static void shared_dq(const tri_attention_plan *plan, size_t share, const backward_head *head,
+                      int thread, int threads)
+{
+    const tri_attention_args *args = plan->args;
+    int64_t width = args->head_size;
+    int64_t begin = args->n_query * thread / threads;
+    int64_t rows = args->n_query * (thread + 1) / threads - begin;
+    float *sum = buffers_of(plan, share, 0).dq + begin * width;
+    for (int t = 1; t < threads; t++)
+        plan->kernels->simd->reduce->accumulate(rows * width,
+                                                buffers_of(plan, share, t).dq + begin * width, sum);
+    gradient_write(plan, rows, sum, args->dq, head->q + begin * args->q_stride, args->q_stride);
+}
+
+/* Key/value head g of sample b, by all threads of the team: called by each of them. */
+static void backward_shared(const tri_attention_plan *plan, size_t share, int64_t b, int64_t g,
+                            tri_attention_failure *failure)
+{
+    const tri_attention_args *args = plan->args;
+    int64_t width = args->head_size;
+    int64_t group = args->heads / args->kv_heads;
+    int thread = omp_get_thread_num();
+    int threads = omp_get_num_threads();
+    backward_buffers buffers = buffers_of(plan, share, thread);
+    backward_head head = head_make(args, b, g * group);
+    memset(buffers.dk, 0, (size_t)(args->n_key * width) * sizeof *buffers.dk);
+    memset(buffers.dv, 0, (size_t)(args->n_key * width) * sizeof *buffers.dv);
+    for (int64_t h = g * group; h < (g + 1) * group; h++) {
+        head = head_make(args, b, h);
+        tri_attention_note(failure, backward_head_run(plan, &buffers, &head, thread, threads));
+#pragma omp barrier
+        shared_dq(plan, share, &head, thread, threads);
+#pragma omp barrier
+    }
+    for (int64_t key = thread * (int64_t)KEYS; key < args->n_key; key += threads * (int64_t)KEYS) {
+        int64_t keys = tri_min64(KEYS, args->n_key - key);
+        gradient_write(plan, keys, buffers.dk + key * width, args->dk,
+                       head.k + key * args->k_stride, args->k_stride);
+        gradient_write(plan, keys, buffers.dv + key * width, args->dv,
+                       head.v + key * args->v_stride, args->v_stride);
+    }
 }
 
 /* Does any query see any key? */
@@ -303,17 +363,19 @@ tri_status tri_attention_backward_run(const tri_attention_plan *plan)
     if (args->accumulate && !sees_any(args)) return TRI_OK;
     TRI_TRY(backward_prepare(plan));
     int64_t tasks = args->batch * args->kv_heads;
+    int64_t alone = tasks - tasks % plan->kernels->threads;
     size_t share = tri_attention_backward_bytes(plan);
     tri_attention_failure failure = {0};
     tri_attention_failure *first = &failure;
 #pragma omp parallel num_threads(plan->kernels->threads)
     {
-        tri_attention_cutter cutter = {tri_attention_share(plan, share), 0};
-        backward_buffers buffers = backward_cut(plan, &cutter);
+        backward_buffers buffers = buffers_of(plan, share, omp_get_thread_num());
 #pragma omp for schedule(dynamic, 1)
-        for (int64_t task = 0; task < tasks; task++)
+        for (int64_t task = 0; task < alone; task++)
             tri_attention_note(
                 first, backward_task(plan, &buffers, task / args->kv_heads, task % args->kv_heads));
+        for (int64_t task = alone; task < tasks; task++)
+            backward_shared(plan, share, task / args->kv_heads, task % args->kv_heads, first);
     }
     return failure.rc ? tri_err_put(&failure.err) : TRI_OK;
 }

@@ -304,6 +304,7 @@ static tri_status small_shapes(const kernel_case *k)
         {2, 9,   9,   2, 2, 16, false, false},
         {2, 64,  64,  2, 2, 64, true,  false},
         {1, 65,  65,  3, 1, 20, true,  false},
+        {1, 140, 140, 6, 3, 16, true,  false},
         {2, 130, 130, 4, 2, 32, true,  false},
         {1, 150, 150, 2, 2, 7,  false, true },
     };
