@@ -103,6 +103,7 @@ if [ $quick = no ]; then
         -DCMAKE_BUILD_TYPE=None -DCMAKE_C_FLAGS="-O1 -g1" -DTRI_SANITIZE=address,undefined \
         -DTRI_FUZZ=ON; then
         stage "tests: ASan + UBSan" run_ctest build/asan -LE "long|nosanitize" || true
+        [ $all = no ] || stage "long run: ASan + UBSan" run_ctest build/asan -R '^long_run' || true
         stage "fuzzers" run_fuzzers || true
     fi
     if stage "build: gcc, TSan" build build/tsan -DCMAKE_BUILD_TYPE=None -DCMAKE_C_FLAGS="-O1 -g1" \
