@@ -9,7 +9,7 @@ import time
 
 import job
 
-STEPS, SETTLED, LEAST = 800, 50, 550
+STEPS, SETTLED, LEAST = 1500, 50, 550
 # Near the end the checkpoint begins, for which memory is taken
 LAST = STEPS - 50
 LAYOUT = ("parallel.pipeline=2", "parallel.tensor=2", "parallel.data=2", "parallel.zero=2",
@@ -39,10 +39,12 @@ def mixed(folder):
     process = folder.start(8, "train", "job.yaml", "run.dir=run", *LAYOUT)
     metrics = folder.path / "run" / "metrics.jsonl"
     seen = [] # (step, resident bytes of each rank)
+    ranks = []
     try:
         while process.poll() is None:
-            ranks = job.ranks_of(process, folder.program)
-            if len(ranks) == 8 and steps_done(metrics) >= SETTLED:
+            if len(ranks) < 8:
+                ranks = job.ranks_of(process, folder.program)
+            elif steps_done(metrics) >= SETTLED:
                 try:
                     resident = resident_bytes(ranks)
                 except OSError: # a rank has ended
