@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Gradients on their way, hop by hop. A bucket's next hop begins when a later unit is complete (its
- * backward has hidden the hop before) or when the step waits for all: at the same calls on all ranks,
- * so that every communicator sees the same order.
+/* Gradients on their way, hop by hop. The first hop begins with the call that completes a bucket; a
+ * later one when somebody looks and the one before has passed, but never before the same hop of a bucket
+ * that was completed earlier. So each communicator sees the same order on all ranks, however fast
+ * they are: a group either carries first hops alone, or one kind of later hop.
  */
 #include "kernels/pointwise.h"
 #include "parallel/zero/zero_impl.h"
@@ -17,7 +18,7 @@ static tri_status clear_pools(tri_zero *zero)
         bucket->event = (tri_event){0};
         if (bucket->is_queued || bucket->slot[ZERO_GRADIENTS] >= 0)
             tri_zero_slot_release(zero, bucket);
-        bucket->is_queued = false;
+        bucket->is_queued = bucket->is_started = false;
     }
     zero->n_queued = 0;
     return TRI_OK;
@@ -54,11 +55,7 @@ static tri_status start_hop(tri_zero *zero, zero_bucket *bucket)
     int64_t n_own = tri_zero_piece(zero, bucket, ZERO_OPTIMIZER);
     int64_t kept = tri_zero_begin_of(zero, bucket, ZERO_GRADIENTS);
     int64_t n_kept = tri_zero_piece(zero, bucket, ZERO_GRADIENTS);
-    if (bucket->hop == ZERO_HOP_TIED) {
-        const zero_param *param = &zero->params[zero->args.tied_param];
-        tri_span tied = tri_span_make(bucket->gradient + param->offset, param->count, TRI_F32);
-        TRI_TRY(tri_allreduce(zero->args.ends, tied, TRI_SUM, event));
-    } else if (bucket->hop == ZERO_HOP_REDUCE) {
+    if (bucket->hop == ZERO_HOP_REDUCE) {
         tri_span whole = tri_span_make(bucket->gradient, bucket->count, TRI_F32);
         tri_span sum = bucket->has_sum ? tri_span_part(whole, kept, n_kept)
                                        : tri_zero_gradient_span(zero, bucket, kept, n_kept);
@@ -67,10 +64,11 @@ static tri_status start_hop(tri_zero *zero, zero_bucket *bucket)
         TRI_TRY(tri_reduce_scatter(split->finish.comm,
                                    tri_zero_gradient_span(zero, bucket, kept, n_kept),
                                    tri_zero_gradient_span(zero, bucket, own, n_own), event));
-    } else if (bucket->hop == ZERO_HOP_REPLICA) {
+    } else {
         TRI_TRY(tri_allreduce(zero->replica.comm, tri_zero_gradient_span(zero, bucket, own, n_own),
                               TRI_SUM, event));
     }
+    bucket->is_started = true;
     return TRI_OK;
 }
 
@@ -78,37 +76,19 @@ static tri_status start_hop(tri_zero *zero, zero_bucket *bucket)
 static bool takes_hop(const tri_zero *zero, const zero_bucket *bucket, zero_hop hop)
 {
     const zero_split *split = tri_zero_split_of(zero, bucket);
-    switch (hop) {
-    case ZERO_HOP_TIED:
-        return bucket->is_tied && bucket->is_last;
-    case ZERO_HOP_REDUCE:
-        return split->reduce.size > 1;
-    case ZERO_HOP_FINISH:
-        return bucket->is_last && split->finish.size > 1;
-    case ZERO_HOP_REPLICA:
-        return bucket->is_last && zero->replica.size > 1;
-    default:
-        return true;
-    }
-}
-
-/* From `hop` on, begin the first hop that this bucket takes. */
-static tri_status start_from(tri_zero *zero, zero_bucket *bucket, zero_hop hop)
-{
-    while (!takes_hop(zero, bucket, hop))
-        hop++;
-    bucket->hop = hop;
-    if (hop == ZERO_HOP_DONE) return TRI_OK;
-    TRI_TRY(start_hop(zero, bucket));
-    return TRI_OK;
+    if (hop == ZERO_HOP_REDUCE) return split->reduce.size > 1;
+    if (hop == ZERO_HOP_FINISH) return bucket->is_last && split->finish.size > 1;
+    return bucket->is_last && zero->replica.size > 1;
 }
 
 /* Wait for the hop under way, and do with its result what is to be done. */
 static tri_status end_hop(tri_zero *zero, zero_bucket *bucket)
 {
+    zero_hop hop = bucket->hop++;
+    bucket->is_started = false;
     TRI_TRY(tri_event_wait(bucket->event));
     bucket->event = (tri_event){0};
-    if (bucket->hop != ZERO_HOP_REDUCE) return TRI_OK;
+    if (hop != ZERO_HOP_REDUCE) return TRI_OK;
     int64_t kept = tri_zero_begin_of(zero, bucket, ZERO_GRADIENTS);
     int64_t n_kept = tri_zero_piece(zero, bucket, ZERO_GRADIENTS);
     if (bucket->has_sum) {
@@ -120,20 +100,41 @@ static tri_status end_hop(tri_zero *zero, zero_bucket *bucket)
     return TRI_OK;
 }
 
-tri_status tri_zero_advance(tri_zero *zero, int n, bool all)
+/* Take one bucket as far as it goes now. `held`: hops that a bucket before it has yet to begin. */
+static tri_status advance_bucket(tri_zero *zero, zero_bucket *bucket, bool held[ZERO_HOP_DONE])
 {
+    if (bucket->is_started && tri_event_is_done(bucket->event)) TRI_TRY(end_hop(zero, bucket));
+    if (!bucket->is_started) {
+        while (bucket->hop < ZERO_HOP_DONE && !takes_hop(zero, bucket, bucket->hop))
+            bucket->hop++;
+        if (bucket->hop < ZERO_HOP_DONE && !held[bucket->hop]) TRI_TRY(start_hop(zero, bucket));
+    }
+    for (zero_hop hop = bucket->hop + (bucket->is_started ? 1 : 0); hop < ZERO_HOP_DONE; hop++)
+        held[hop] = held[hop] || takes_hop(zero, bucket, hop);
+    return TRI_OK;
+}
+
+tri_status tri_zero_advance(tri_zero *zero)
+{
+    bool held[ZERO_HOP_DONE] = {false};
     int left = 0;
     for (int q = 0; q < zero->n_queued; q++) {
         zero_bucket *bucket = &zero->buckets[zero->queue[q]];
-        bool waits = q < n && bucket->hop != ZERO_HOP_DONE;
-        if (waits && (all || bucket->hop != ZERO_HOP_TIED)) {
-            TRI_TRY(end_hop(zero, bucket));
-            TRI_TRY(start_from(zero, bucket, bucket->hop + 1));
-        }
+        TRI_TRY(advance_bucket(zero, bucket, held));
         bucket->is_queued = bucket->hop != ZERO_HOP_DONE;
         if (bucket->is_queued) zero->queue[left++] = zero->queue[q];
     }
     zero->n_queued = left;
+    return TRI_OK;
+}
+
+/* The other end's part of the tied parameter's gradient, which it has sent before the end of this
+ * rank's backward. */
+static tri_status add_tied(tri_zero *zero, const zero_bucket *bucket)
+{
+    const zero_param *param = &zero->params[zero->args.tied_param];
+    tri_span tied = tri_span_make(bucket->gradient + param->offset, param->count, TRI_F32);
+    TRI_TRY(tri_allreduce(zero->args.ends, tied, TRI_SUM, NULL));
     return TRI_OK;
 }
 
@@ -142,12 +143,13 @@ static tri_status complete(tri_zero *zero, int b, bool last)
 {
     zero_bucket *bucket = &zero->buckets[b];
     TRI_CHECK(bucket->gradient && !bucket->is_queued, TRI_EBUG,
-              "bucket %d is complete, but %s since the last time", b,
-              bucket->gradient ? "was not used" : "was not used in backward");
+              "the gradients of bucket %d are complete, but it was not used in backward", b);
+    if (last && bucket->is_tied) TRI_TRY(add_tied(zero, bucket));
     bucket->is_last = last;
     bucket->is_queued = true;
+    bucket->hop = ZERO_HOP_REDUCE;
     zero->queue[zero->n_queued++] = b;
-    TRI_TRY(start_from(zero, bucket, ZERO_HOP_TIED));
+    TRI_TRY(tri_zero_advance(zero));
     return TRI_OK;
 }
 
@@ -168,7 +170,6 @@ tri_status tri_zero_ready(tri_zero *zero, int unit, bool last)
     zero_unit *of = &zero->units[unit];
     TRI_CHECK(!of->is_ready, TRI_EBUG, "unit %d is complete after its last micro-batch", unit);
     of->is_ready = last;
-    int before = zero->n_queued;
     for (int b = of->first_bucket; b <= of->last_bucket; b++) {
         zero_bucket *bucket = &zero->buckets[b];
         if (last) bucket->n_missing--;
@@ -181,7 +182,6 @@ tri_status tri_zero_ready(tri_zero *zero, int unit, bool last)
     if (last && has_vectors && --zero->buckets[vectors].n_missing == 0)
         TRI_TRY(complete(zero, vectors, true));
     if (last && zero->guest.count > 0 && unit == zero->args.tied_unit) TRI_TRY(send_guest(zero));
-    TRI_TRY(tri_zero_advance(zero, before, false));
     return TRI_OK;
 }
 
@@ -204,8 +204,10 @@ tri_status tri_zero_reduce_wait(tri_zero *zero)
 {
     for (int u = 0; u < zero->args.n_units; u++)
         TRI_CHECK(zero->units[u].is_ready, TRI_EBUG, "the gradients of unit %d never came", u);
-    while (zero->n_queued > 0)
-        TRI_TRY(tri_zero_advance(zero, zero->n_queued, true));
+    while (zero->n_queued > 0) {
+        TRI_TRY(tri_event_wait(zero->buckets[zero->queue[0]].event));
+        TRI_TRY(tri_zero_advance(zero));
+    }
     for (int s = 0; s < zero->n_sums; s++) {
         const zero_sum *sum = &zero->sums[s];
         if (sum->count == 0) continue;

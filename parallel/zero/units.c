@@ -67,22 +67,19 @@ tri_status tri_zero_units_wait(tri_zero *zero)
     return TRI_OK;
 }
 
-/* A cleared buffer for the bucket's gradients, unless it has one. */
+/* A cleared buffer for the bucket's gradients, unless it has one to which more may be added. If all are
+ * in use, the reduction that began first is waited for; what its own last micro-batch has left, too. */
 static tri_status take_gradient(tri_zero *zero, int b)
 {
     zero_bucket *bucket = &zero->buckets[b];
     zero_pool *pool = &zero->pool[ZERO_GRADIENTS];
-    /* what a micro-batch before has left is still being reduced: this unit's buffer must be cleared,
-     * or another unit's, of those that are reduced the one that began first */
-    while (bucket->is_queued && bucket->slot[ZERO_GRADIENTS] >= 0)
-        TRI_TRY(tri_zero_advance(zero, zero->n_queued, true));
-    if (bucket->slot[ZERO_GRADIENTS] >= 0) return TRI_OK;
+    if (bucket->slot[ZERO_GRADIENTS] >= 0 && !bucket->is_queued) return TRI_OK;
     int s = -1;
     for (;;) {
-        s = tri_zero_pool_choose(pool, bucket->count, -1, false);
-        bool is_busy = s < 0 && zero->n_queued > 0;
-        if (!is_busy) break;
-        TRI_TRY(tri_zero_advance(zero, zero->n_queued, true));
+        if (!bucket->is_queued) s = tri_zero_pool_choose(pool, bucket->count, -1, false);
+        if (s >= 0 || zero->n_queued == 0) break;
+        TRI_TRY(tri_event_wait(zero->buckets[zero->queue[0]].event));
+        TRI_TRY(tri_zero_advance(zero));
     }
     TRI_CHECK(
         s >= 0, TRI_EBUG,

@@ -48,7 +48,6 @@ typedef struct zero_param {
 
 /* Where a bucket's gradients are on their way. */
 typedef enum zero_hop {
-    ZERO_HOP_TIED,    /* the other end's part is added */
     ZERO_HOP_REDUCE,  /* over the gradient group, then added to the piece kept here */
     ZERO_HOP_FINISH,  /* over the rest of the optimizer group */
     ZERO_HOP_REPLICA, /* over the optimizer group's replicas */
@@ -65,6 +64,7 @@ typedef struct zero_bucket {
     bool is_tied;                /* has the tied parameter, which is owned here */
     /* reduction under way, while in the queue */
     bool is_queued, is_last;
+    bool is_started; /* the hop, which else is the next one */
     zero_hop hop;
     tri_event event;
     /* where the whole is bound; NULL: nowhere */
@@ -187,8 +187,7 @@ void tri_zero_bind_bucket(const tri_zero *zero, zero_bucket *bucket);
 /* Give a gradient buffer back, cleared. Not collective. */
 void tri_zero_slot_release(tri_zero *zero, zero_bucket *bucket);
 
-/* Take the reductions under way one hop further: the first `n` in the queue; without `all`, none that
- * waits for the other end of a tied parameter. Collective. */
-TRI_MUST_USE tri_status tri_zero_advance(tri_zero *zero, int n, bool all);
+/* Go on with reductions whose hop has passed. Not collective by itself. */
+TRI_MUST_USE tri_status tri_zero_advance(tri_zero *zero);
 
 #endif
