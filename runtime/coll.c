@@ -92,6 +92,16 @@ tri_coll_stats tri_comm_stats(const tri_comm *comm)
     return comm->stats;
 }
 
+size_t tri_comm_buffer_bytes(int n_ranks, int host_ranks)
+{
+    if (n_ranks < 2) return 0;
+    if (host_ranks == n_ranks) return tri_node_area_bytes();
+    if (host_ranks < 2 || n_ranks % host_ranks) return tri_mpi_scratch_bytes(n_ranks);
+    int hosts = n_ranks / host_ranks;
+    return tri_hier_scratch_bytes(hosts, host_ranks) + tri_node_area_bytes() +
+           tri_mpi_scratch_bytes(hosts);
+}
+
 int tri_comm_host(const tri_comm *comm, int rank)
 {
     return comm->host_ranks ? rank / comm->host_ranks : 0;

@@ -2,9 +2,11 @@
 /* Collectives over an ordered group of ranks, whatever carries them.
  *
  * Backends: self (one rank), thread (ranks of one process), node (ranks of one host, through shared
- * memory), mpi. Every sum has a stated order: element i of a reduction is
+ * memory), hier (two levels: several hosts of equally many ranks, which are neighbours), mpi (all
+ * else). Every sum has a stated order, for every size: element i of a reduction is
  * ((x_0[i] + x_1[i]) + x_2[i]) + ... over ranks 0, 1, 2 ..., in fp32 for fp32 and bf16 data (bf16 is
- * rounded once, at the end), in fp64 for fp64: on every backend, for every size.
+ * rounded once, at the end), in fp64 for fp64. On hier the x are the hosts' sums, in the order of
+ * hosts, each made so of its own ranks (and rounded, where they are bf16).
  *
  * Each call takes an `event`. NULL: the call returns when this rank's result is there. Otherwise
  * the work is queued on the communicator's own stream, buffers are the library's until the event
@@ -61,7 +63,7 @@ TRI_MUST_USE tri_status tri_comm_run_threads(int n_ranks, const tri_device_args 
 /* The ranks that mpirun started: calls MPI_Init_thread. Collective over all of them; once a process.
  *
  * Ranks that share a host communicate through shared memory where it can be had (backend "node"),
- * else by "mpi" with a log line that says why. `*argc`, `*argv` as in main.
+ * else by "mpi" with a log line that says why; hosts with equally many ranks in two levels ("hier"). `*argc`, `*argv` as in main.
  * Errors: TRI_ECOMM.
  */
 TRI_MUST_USE tri_status tri_comm_open_mpi(tri_device *device, tri_comm **out);
@@ -79,13 +81,15 @@ void tri_comm_abort(tri_comm *world, int exit_code);
  * Collective over the parent (and then, one small gather, over what it made); color < 0 gives *out = NULL. Errors: TRI_ECOMM, TRI_ENOMEM. */
 TRI_MUST_USE tri_status tri_comm_split(tri_comm *parent, int color, int key, tri_comm **out);
 
-/* Force a backend for a communicator made by split: "mpi" or "node"; for tests and benchmarks.
- * Collective over the parent. Errors: TRI_EUNSUP where it cannot be. */
+/* A twin of the parent on a given backend, for tests and benchmarks: "mpi" (its splits stay with it),
+ * "node", "mpi-native"; "hier:K" takes each K ranks for a host, in its splits, too; ranks as threads
+ * have "thread" and "hier:K". Collective over the parent. Errors: TRI_EUNSUP where it cannot be. */
 TRI_MUST_USE tri_status tri_comm_split_as(tri_comm *parent, const char *backend, tri_comm **out);
 
-/* Bytes of kind "communication" that a communicator of `n_ranks` ranks of one host keeps on each of
- * them. Not collective. */
-size_t tri_comm_buffer_bytes(int n_ranks);
+/* Bytes of kind "communication" that a communicator of ranks of mpirun keeps on each of them, where
+ * `host_ranks` of them are on each host: n_ranks if they share one, 0 if they are not neighbours, or
+ * not equally many. Not collective. */
+size_t tri_comm_buffer_bytes(int n_ranks, int host_ranks);
 
 /* What it is made of; backend is its name ("node", ...). Not collective. */
 int tri_comm_rank(const tri_comm *comm);

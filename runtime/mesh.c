@@ -104,13 +104,44 @@ tri_status tri_mesh_group(tri_mesh *mesh, int size, int color, int key, tri_comm
     return TRI_OK;
 }
 
+/* Ranks on each host, of the `n` that have this rank's coordinates on all axes but `axes`: 0 where they
+ * are not equally many neighbours. */
+static int set_host_ranks(const tri_mesh *mesh, unsigned axes, int n)
+{
+    int host_ranks = mesh->args.host_ranks ? mesh->args.host_ranks : mesh->args.n_ranks;
+    int run = 0, longest = 0, shortest = n, last = -1;
+    for (int i = 0; i < n; i++) {
+        int rank = 0, stride = 1, rest = i;
+        for (int a = TRI_AXES - 1; a >= 0; a--) {
+            int coord = tri_mesh_coord(mesh, (tri_axis)a);
+            if (axes & TRI_AXIS_BIT(a)) {
+                coord = rest % mesh->args.size[a];
+                rest /= mesh->args.size[a];
+            }
+            rank += coord * stride;
+            stride *= mesh->args.size[a];
+        }
+        bool same = rank / host_ranks == last;
+        if (!same && i > 0 && run < shortest) shortest = run;
+        run = same ? run + 1 : 1;
+        if (run > longest) longest = run;
+        last = rank / host_ranks;
+    }
+    if (run < shortest) shortest = run;
+    return longest == shortest ? longest : 0;
+}
+
 size_t tri_mesh_comm_bytes(const tri_mesh *mesh)
 {
-    size_t bytes = tri_comm_buffer_bytes(mesh->args.n_ranks);
-    for (unsigned set = 0; set < MESH_SETS; set++)
-        if (mesh->declared[set]) bytes += tri_comm_buffer_bytes(tri_mesh_product(mesh, set));
+    int n_ranks = mesh->args.n_ranks;
+    size_t bytes = tri_comm_buffer_bytes(n_ranks, set_host_ranks(mesh, MESH_SETS - 1, n_ranks));
+    for (unsigned set = 0; set < MESH_SETS; set++) {
+        int n = tri_mesh_product(mesh, set);
+        if (mesh->declared[set]) bytes += tri_comm_buffer_bytes(n, set_host_ranks(mesh, set, n));
+    }
     for (int g = 0; g < mesh->n_groups; g++)
-        if (mesh->group_size[g] > 0) bytes += tri_comm_buffer_bytes(mesh->group_size[g]);
+        if (mesh->group_size[g] > 0)
+            bytes += tri_comm_buffer_bytes(mesh->group_size[g], mesh->group_size[g]);
     return bytes;
 }
 

@@ -32,6 +32,7 @@ typedef struct tri_mesh_args {
     int n_ranks;        /* used on paper */
     int rank;           /* used on paper: whose coordinates */
     int size[TRI_AXES]; /* each >= 1, product = number of ranks */
+    int host_ranks;     /* used on paper: ranks of each host, neighbours; 0: one host */
 } tri_mesh_args;
 
 /* "pipeline", ... Not collective. */

@@ -71,7 +71,8 @@ struct tri_comm {
     void *state;      /* the backend's own */
 };
 
-extern const tri_coll_ops tri_coll_self, tri_coll_thread, tri_coll_node, tri_coll_mpi;
+extern const tri_coll_ops tri_coll_self, tri_coll_thread, tri_coll_node, tri_coll_mpi,
+    tri_coll_hier;
 
 /* An empty communicator for a backend to fill: ops, device, rank, size; a stream if it has peers.
  * Not collective. */
@@ -96,6 +97,24 @@ void tri_coll_trace(tri_coll_work *work, bool done);
 
 /* Learn who the ranks of `comm`, split off `parent`, are in the world. Collective over `comm`. */
 TRI_MUST_USE tri_status tri_coll_learn_world(const tri_comm *parent, tri_comm *comm);
+
+/* Two levels over `flat`, whose ranks lie on hosts of `locals` neighbours each. Collective over flat.
+ *
+ * Writes: *out. Keeps: flat, which *out closes, on success. Errors: TRI_ENOMEM, TRI_ECOMM. */
+TRI_MUST_USE tri_status tri_hier_open(tri_comm *flat, int locals, tri_comm **out);
+
+/* *locals = K of a backend called "hier:K" of `n_ranks` ranks, 0 for other names. Not collective.
+ * Errors: TRI_EUNSUP there are no such hosts. */
+TRI_MUST_USE tri_status tri_hier_find(const char *backend, int n_ranks, int *locals);
+
+/* The communicator within hosts, or that between hosts, of one with two levels: for its counters. Not
+ * collective. */
+const tri_comm *tri_hier_level(const tri_comm *comm, bool is_between);
+
+/* What these backends keep on each rank: shared areas, scratch of sums. Not collective. */
+size_t tri_node_area_bytes(void);
+size_t tri_mpi_scratch_bytes(int n_ranks);
+size_t tri_hier_scratch_bytes(int hosts, int locals);
 
 /* Run work on the communicator's stream and wait: how a backend makes its blocking set-up calls
  * (one thread at a time in foreign libraries). Not collective by itself. */

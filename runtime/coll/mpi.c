@@ -1,18 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-/* MPI: ranks anywhere. The only file that calls it, Init and Finalize included.
+/* MPI: ranks anywhere. Init and Finalize included.
  *
  * All calls are made inside polled work, by one thread at a time (MPI_THREAD_SERIALIZED). MPI leaves
  * the order of a reduction open; here pieces are exchanged, summed in rank order by their owner, and
- * gathered. The backend "mpi-native" is MPI's own reductions, for comparison only: it blocks the
- * engine and states no order.
+ * gathered: 2(N-1)/N of an all-reduce's bytes are sent, of a small one, which is gathered whole and
+ * summed by everybody, N-1 times its bytes.
  */
 #include "runtime/base/alloc.h"
 #include "runtime/base/int.h"
 #include "runtime/base/log.h"
-#include "runtime/coll/coll_impl.h"
+#include "runtime/coll/mpi_impl.h"
 #include "runtime/coll/sum.h"
 
-#include <mpi.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -26,20 +25,7 @@ enum {
 
 enum { PHASE_START, PHASE_GATHERED, PHASE_EXCHANGED, PHASE_SPREAD, PHASE_LAST };
 
-typedef struct mpi_state {
-    MPI_Comm comm;
-    bool is_world;         /* closing it ends MPI */
-    MPI_Request *requests; /* of the collective under way, [2 * size] */
-    int n_requests;
-    MPI_Request send, recv;
-    char *scratch; /* of reductions */
-    size_t scratch_bytes;
-    const void **sources; /* [size] */
-} mpi_state;
-
-extern const tri_coll_ops tri_coll_mpi_native;
-
-static tri_status mpi_check(int code, const char *call)
+tri_status tri_mpi_check(int code, const char *call)
 {
     if (code == MPI_SUCCESS) return TRI_OK;
     char text[MPI_MAX_ERROR_STRING + 1] = "";
@@ -47,7 +33,6 @@ static tri_status mpi_check(int code, const char *call)
     MPI_Error_string(code, text, &n);
     TRI_FAIL(TRI_ECOMM, "%.120s: %s", call, text);
 }
-#define TRI_MPI(call) mpi_check((call), #call)
 
 /* A span as MPI counts it: bytes, or one element of a type of its own where they pass INT_MAX. */
 typedef struct mpi_shape {
@@ -224,7 +209,7 @@ static tri_status mpi_start(tri_coll_work *work, mpi_state *mpi)
                               work->out.data, shape.count, shape.type, mpi->comm, request);
     }
     shape_free(&shape);
-    TRI_TRY(mpi_check(code, "starting a collective call"));
+    TRI_TRY(tri_mpi_check(code, "starting a collective call"));
     return TRI_OK;
 }
 
@@ -247,7 +232,7 @@ static tri_status transfer_start(tri_coll_work *work, mpi_state *mpi)
                    : MPI_Irecv(work->out.data, shape.count, shape.type, work->peer, MPI_TAG_USER,
                                mpi->comm, &mpi->recv);
     shape_free(&shape);
-    TRI_TRY(mpi_check(code, work->kind == TRI_COLL_SEND ? "MPI_Isend" : "MPI_Irecv"));
+    TRI_TRY(tri_mpi_check(code, work->kind == TRI_COLL_SEND ? "MPI_Isend" : "MPI_Irecv"));
     work->phase = PHASE_LAST;
     return TRI_OK;
 }
@@ -306,46 +291,6 @@ static tri_status mpi_progress(tri_coll_work *work, bool *done)
     return TRI_OK;
 }
 
-/* MPI's own reductions and gathers; whatever else there is goes the usual way. */
-static tri_status native_progress(tri_coll_work *work, bool *done)
-{
-    static const struct {
-        MPI_Datatype type;
-        tri_dtype dtype;
-    } types[] = {
-        {MPI_FLOAT,   TRI_F32},
-        {MPI_DOUBLE,  TRI_F64},
-        {MPI_INT64_T, TRI_I64}
-    };
-    mpi_state *mpi = work->comm->state;
-    MPI_Datatype type = MPI_DATATYPE_NULL;
-    for (int i = 0; i < 3; i++)
-        if (types[i].dtype == work->in.dtype) type = types[i].type;
-    int count = 0;
-    TRI_TRY(
-        tri_int(work->kind == TRI_COLL_REDUCE_SCATTER ? work->out.count : work->in.count, &count));
-    MPI_Op op = work->op == TRI_SUM ? MPI_SUM : work->op == TRI_MAX ? MPI_MAX : MPI_MIN;
-    if (type == MPI_DATATYPE_NULL) {
-        TRI_TRY(mpi_progress(work, done));
-    } else if (work->kind == TRI_COLL_ALLREDUCE) {
-        TRI_TRY(TRI_MPI(MPI_Allreduce(MPI_IN_PLACE, work->in.data, count, type, op, mpi->comm)));
-        *done = true;
-    } else if (work->kind == TRI_COLL_REDUCE_SCATTER) {
-        TRI_TRY(TRI_MPI(MPI_Reduce_scatter_block(work->in.data, work->out.data, count, type,
-                                                 MPI_SUM, mpi->comm)));
-        *done = true;
-    } else if (work->kind == TRI_COLL_ALLGATHER) {
-        bool in_place = work->in.data ==
-                        tri_span_part(work->out, work->comm->rank * (int64_t)count, count).data;
-        TRI_TRY(TRI_MPI(MPI_Allgather(in_place ? MPI_IN_PLACE : work->in.data, count, type,
-                                      work->out.data, count, type, mpi->comm)));
-        *done = true;
-    } else {
-        TRI_TRY(mpi_progress(work, done));
-    }
-    return TRI_OK;
-}
-
 /* A communicator over an MPI one, which it takes over. */
 static tri_status mpi_open(const tri_coll_ops *ops, MPI_Comm handle, tri_device *device,
                            tri_comm **out)
@@ -367,39 +312,63 @@ static tri_status mpi_open(const tri_coll_ops *ops, MPI_Comm handle, tri_device 
     return TRI_OK;
 }
 
-/* Reductions need memory of their own; a carrier of shared memory never reduces. */
+size_t tri_mpi_scratch_bytes(int n_ranks)
+{
+    size_t least = (size_t)n_ranks * MPI_PART_ELEMENTS * sizeof(double);
+    return least > MPI_SCRATCH_BYTES ? least : MPI_SCRATCH_BYTES;
+}
+
+/* Reductions need memory of their own; a carrier of other backends never reduces. */
 static tri_status mpi_add_scratch(tri_comm *comm)
 {
     mpi_state *mpi = comm->state;
-    size_t least = (size_t)comm->size * MPI_PART_ELEMENTS * sizeof(double);
-    mpi->scratch_bytes = least > MPI_SCRATCH_BYTES ? least : MPI_SCRATCH_BYTES;
+    mpi->scratch_bytes = tri_mpi_scratch_bytes(comm->size);
     TRI_TRY(
         tri_device_alloc(comm->device, TRI_MEM_COMM, mpi->scratch_bytes, (void **)&mpi->scratch));
     return TRI_OK;
 }
 
-typedef struct split_args {
-    mpi_state *parent;
-    int color, key;
-    MPI_Comm *out;
-    bool *one_host;
-    bool *alone;
-} split_args;
-
-/* Is the communicator within one host? Collective over it. */
-static tri_status is_one_host(MPI_Comm comm, bool *out)
+/* Ranks of this one's host, and *host, the lowest of them. Collective over `comm`. */
+static tri_status host_find(MPI_Comm comm, int rank, int *host)
 {
-    MPI_Comm host = MPI_COMM_NULL;
-    int all = 0, here = 0;
-    TRI_TRY(TRI_MPI(MPI_Comm_split_type(comm, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &host)));
-    TRI_TRY(TRI_MPI(MPI_Comm_size(comm, &all)));
-    TRI_TRY(TRI_MPI(MPI_Comm_size(host, &here)));
-    TRI_TRY(TRI_MPI(MPI_Comm_free(&host)));
-    int together = here == all;
-    TRI_TRY(TRI_MPI(MPI_Allreduce(MPI_IN_PLACE, &together, 1, MPI_INT, MPI_MIN, comm)));
-    *out = together;
+    MPI_Comm here = MPI_COMM_NULL;
+    TRI_TRY(TRI_MPI(MPI_Comm_split_type(comm, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &here)));
+    *host = rank;
+    TRI_TRY(TRI_MPI(MPI_Allreduce(MPI_IN_PLACE, host, 1, MPI_INT, MPI_MIN, here)));
+    TRI_TRY(TRI_MPI(MPI_Comm_free(&here)));
     return TRI_OK;
 }
+
+/* How the ranks lie on hosts: ranks of each host, where all have equally many and they are neighbours;
+ * else 0. Collective over `comm`; `hosts` has room for all of it. */
+static tri_status locals_find(MPI_Comm comm, int host, int *hosts, int *locals)
+{
+    int rank = 0, size = 0;
+    TRI_TRY(TRI_MPI(MPI_Comm_rank(comm, &rank)));
+    TRI_TRY(TRI_MPI(MPI_Comm_size(comm, &size)));
+    TRI_TRY(TRI_MPI(MPI_Allgather(&host, 1, MPI_INT, hosts, 1, MPI_INT, comm)));
+    int n = 0, like_first = 0, first = rank;
+    for (int r = size - 1; r >= 0; r--) {
+        like_first += hosts[r] == hosts[0];
+        n += hosts[r] == host;
+        if (hosts[r] == host) first = r;
+    }
+    bool regular = n == like_first && first % n == 0;
+    for (int r = first; r < first + n && regular; r++)
+        regular = hosts[r] == host;
+    *locals = regular ? n : 0;
+    TRI_TRY(TRI_MPI(MPI_Allreduce(MPI_IN_PLACE, locals, 1, MPI_INT, MPI_MIN, comm)));
+    return TRI_OK;
+}
+
+typedef struct split_args {
+    const mpi_state *parent;
+    int color, key;
+    int host;  /* of this rank */
+    int *room; /* [size of the parent] */
+    MPI_Comm *out;
+    int *locals; /* of the new communicator, as locals_find; 1: this rank is alone, *out is none */
+} split_args;
 
 /* Blocks, but not for long: all ranks of the parent have just met at a barrier. */
 static tri_status split_progress(void *work, bool *done)
@@ -412,80 +381,96 @@ static tri_status split_progress(void *work, bool *done)
     int size = 0;
     TRI_TRY(TRI_MPI(MPI_Comm_set_errhandler(*args->out, MPI_ERRORS_RETURN)));
     TRI_TRY(TRI_MPI(MPI_Comm_size(*args->out, &size)));
-    *args->alone = size == 1;
+    *args->locals = 1;
     if (size == 1)
         TRI_TRY(TRI_MPI(MPI_Comm_free(args->out)));
     else
-        TRI_TRY(is_one_host(*args->out, args->one_host));
+        TRI_TRY(locals_find(*args->out, args->host, args->room, args->locals));
     return TRI_OK;
 }
 
-/* Shared memory where the ranks share a host and it can be had, else MPI. Takes `mpi` over. */
-static tri_status mpi_upgrade(tri_comm *mpi, bool one_host, tri_comm **out)
+/* Shared memory where the ranks share a host and it can be had, two levels where they are equally many
+ * on each host, else MPI. Takes `mpi` over. */
+static tri_status mpi_upgrade(tri_comm *mpi, int locals, tri_comm **out)
 {
     TRI_AUTO(tri_comm) *owned = mpi;
-    if (one_host && mpi->size > 1) {
-        tri_status rc = tri_node_open(mpi, out);
-        if (rc == TRI_OK) {
+    bool is_plain = ((const mpi_state *)mpi->state)->is_plain;
+    if (locals == mpi->size && mpi->size > 1 && !is_plain) {
+        if (tri_node_open(mpi, out) == TRI_OK) {
             owned = NULL;
             return TRI_OK;
         }
         tri_log(TRI_LOG_WARN, "%d ranks of this host communicate through mpi: %s", mpi->size,
                 tri_err_last()->text);
         tri_err_clear();
+    } else if (locals > 1 && !is_plain) {
+        TRI_TRY(tri_hier_open(mpi, locals, out));
+        owned = NULL;
+        return TRI_OK;
     }
     if (owned->size > 1) TRI_TRY(mpi_add_scratch(owned));
     *out = TRI_MOVE(owned);
     return TRI_OK;
 }
 
-static tri_status mpi_divide(tri_comm *parent, split_args args)
+/* A part of the parent as a communicator over MPI, NULL for a rank that does not join or is alone. */
+static tri_status mpi_divide(const tri_coll_ops *ops, tri_comm *parent, split_args args,
+                             tri_comm **out)
 {
+    MPI_Comm handle = MPI_COMM_NULL;
     args.parent = parent->state;
-    TRI_TRY(tri_barrier(parent));
-    TRI_TRY(tri_comm_run(parent, split_progress, &args, sizeof args));
+    args.out = &handle;
+    TRI_TRY(TRI_NEW_ARRAY(parent->size, &args.room));
+    tri_status rc = tri_barrier(parent);
+    if (rc == TRI_OK) rc = tri_comm_run(parent, split_progress, &args, sizeof args);
+    TRI_FREE(args.room);
+    TRI_TRY(rc);
+    *out = NULL;
+    if (handle == MPI_COMM_NULL) return TRI_OK;
+    TRI_TRY(mpi_open(ops, handle, parent->device, out));
+    mpi_state *mpi = (*out)->state;
+    mpi->host = args.host;
+    mpi->is_plain = args.parent->is_plain;
     return TRI_OK;
 }
 
 static tri_status mpi_split(tri_comm *parent, int color, int key, tri_comm **out)
 {
-    MPI_Comm handle = MPI_COMM_NULL;
-    bool one_host = false, alone = false;
-    TRI_TRY(mpi_divide(
-        parent,
-        (split_args){
-            .color = color, .key = key, .out = &handle, .one_host = &one_host, .alone = &alone}));
-    if (alone) TRI_TRY(tri_comm_open_self(parent->device, out));
-    if (handle == MPI_COMM_NULL) {
-        if (!alone) *out = NULL;
-        return TRI_OK;
-    }
+    int locals = 0, host = ((const mpi_state *)parent->state)->host;
     tri_comm *comm = NULL;
-    TRI_TRY(mpi_open(&tri_coll_mpi, handle, parent->device, &comm));
-    TRI_TRY(mpi_upgrade(comm, one_host, out));
+    TRI_TRY(mpi_divide(&tri_coll_mpi, parent,
+                       (split_args){.color = color, .key = key, .host = host, .locals = &locals},
+                       &comm));
+    *out = NULL;
+    if (comm)
+        TRI_TRY(mpi_upgrade(comm, locals, out));
+    else if (locals == 1)
+        TRI_TRY(tri_comm_open_self(parent->device, out));
     return TRI_OK;
 }
 
 static tri_status mpi_split_as(tri_comm *parent, const char *backend, tri_comm **out)
 {
-    bool one_host = false, alone = false;
+    int locals = 0, wanted = 0, host = ((const mpi_state *)parent->state)->host;
     bool native = strcmp(backend, tri_coll_mpi_native.name) == 0;
     bool plain = strcmp(backend, tri_coll_mpi.name) == 0;
     bool node = strcmp(backend, tri_coll_node.name) == 0;
-    TRI_CHECK(native || plain || node, TRI_EUNSUP,
-              "ranks of mpirun have backends mpi, node and mpi-native, not '%s'", backend);
+    TRI_TRY(tri_hier_find(backend, parent->size, &wanted));
+    TRI_CHECK(native || plain || node || wanted, TRI_EUNSUP,
+              "ranks of mpirun have backends mpi, node, hier:K and mpi-native, not '%s'", backend);
     TRI_CHECK(parent->size > 1, TRI_EUNSUP, "a rank alone needs no backend '%s'", backend);
-    MPI_Comm handle = MPI_COMM_NULL;
-    TRI_TRY(mpi_divide(
-        parent,
-        (split_args){.key = parent->rank, .out = &handle, .one_host = &one_host, .alone = &alone}));
+    if (wanted) host = parent->rank / wanted;
     TRI_AUTO(tri_comm) *comm = NULL;
-    TRI_TRY(mpi_open(native ? &tri_coll_mpi_native : &tri_coll_mpi, handle, parent->device, &comm));
+    TRI_TRY(mpi_divide(native ? &tri_coll_mpi_native : &tri_coll_mpi, parent,
+                       (split_args){.key = parent->rank, .host = host, .locals = &locals}, &comm));
+    ((mpi_state *)comm->state)->is_plain = plain;
     if (node) {
-        TRI_CHECK(one_host, TRI_EUNSUP, "backend node: the %d ranks are on several hosts",
-                  parent->size);
+        TRI_CHECK(locals == parent->size, TRI_EUNSUP,
+                  "backend node: the %d ranks are on several hosts", parent->size);
         TRI_TRY(tri_node_open(comm, out));
         comm = NULL;
+    } else if (wanted) {
+        TRI_TRY(mpi_upgrade(TRI_MOVE(comm), locals, out));
     } else {
         TRI_TRY(mpi_add_scratch(comm));
         *out = TRI_MOVE(comm);
@@ -535,15 +520,6 @@ const tri_coll_ops tri_coll_mpi = {
     .close = mpi_close,
 };
 
-const tri_coll_ops tri_coll_mpi_native = {
-    .name = "mpi-native",
-    .doc = "MPI's own reductions, for comparison",
-    .progress = native_progress,
-    .split = mpi_split,
-    .abort = mpi_abort,
-    .close = mpi_close,
-};
-
 /* Asked of the environment, because no MPI call may be made before it is known. */
 bool tri_comm_is_launched(void)
 {
@@ -567,11 +543,17 @@ tri_status tri_comm_open_mpi(tri_device *device, tri_comm **out)
     TRI_CHECK(given >= MPI_THREAD_SERIALIZED, TRI_ECOMM,
               "this MPI library allows calls from one thread only (level %d)", given);
     TRI_TRY(TRI_MPI(MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN)));
-    bool one_host = false;
-    TRI_TRY(is_one_host(MPI_COMM_WORLD, &one_host));
     tri_comm *world = NULL;
     TRI_TRY(mpi_open(&tri_coll_mpi, MPI_COMM_WORLD, device, &world));
-    ((mpi_state *)world->state)->is_world = true;
-    TRI_TRY(mpi_upgrade(world, one_host, out));
+    TRI_AUTO(tri_comm) *owned = world;
+    mpi_state *mpi = world->state;
+    mpi->is_world = true;
+    int *room = NULL, locals = 0;
+    TRI_TRY(host_find(MPI_COMM_WORLD, world->rank, &mpi->host));
+    TRI_TRY(TRI_NEW_ARRAY(world->size, &room));
+    tri_status rc = locals_find(MPI_COMM_WORLD, mpi->host, room, &locals);
+    TRI_FREE(room);
+    TRI_TRY(rc);
+    TRI_TRY(mpi_upgrade(TRI_MOVE(owned), locals, out));
     return TRI_OK;
 }

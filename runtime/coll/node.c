@@ -310,9 +310,9 @@ static tri_status node_connect(tri_comm *comm, node_state *node)
     return TRI_OK;
 }
 
-size_t tri_comm_buffer_bytes(int n_ranks)
+size_t tri_node_area_bytes(void)
 {
-    return n_ranks > 1 ? tri_shared_area_bytes(NODE_BOUNCE_BYTES) : 0;
+    return tri_shared_area_bytes(NODE_BOUNCE_BYTES);
 }
 
 tri_status tri_node_open(tri_comm *carrier, tri_comm **out)

@@ -187,9 +187,18 @@ static tri_status thread_split(tri_comm *parent, int color, int key, tri_comm **
 
 static tri_status thread_split_as(tri_comm *parent, const char *backend, tri_comm **out)
 {
-    TRI_CHECK(strcmp(backend, "thread") == 0, TRI_EUNSUP,
-              "ranks that are threads cannot use backend '%s', only 'thread'", backend);
-    TRI_TRY(thread_split(parent, 0, parent->rank, out));
+    int locals = 0;
+    TRI_TRY(tri_hier_find(backend, parent->size, &locals));
+    TRI_CHECK(locals || strcmp(backend, "thread") == 0, TRI_EUNSUP,
+              "ranks that are threads cannot use backend '%s', only 'thread' and 'hier:K'",
+              backend);
+    TRI_AUTO(tri_comm) *twin = NULL;
+    TRI_TRY(thread_split(parent, 0, parent->rank, &twin));
+    if (locals)
+        TRI_TRY(tri_hier_open(twin, locals, out));
+    else
+        *out = twin;
+    twin = NULL;
     return TRI_OK;
 }
 

@@ -35,7 +35,7 @@ MAY_INCLUDE = {
 }
 # One door per foreign library: pattern of the header or the call, and the files that may use it.
 DOORS = (
-    (r'#\s*include\s*[<"]mpi\.h', ("runtime/coll/mpi.c",)),
+    (r'#\s*include\s*[<"]mpi\.h', ("runtime/coll/mpi_impl.h",)),
     (r'#\s*include\s*[<"](oneapi/dnnl/)?dnnl', ("kernels/cpu/matmul.c",)),
     (r'#\s*include\s*[<"](hdf5|H5\w+)\.h', ("runtime/h5.c", "runtime/h5/image.c", "runtime/h5/image.h",
                                                  "runtime/h5/type.c", "runtime/h5/type.h")),

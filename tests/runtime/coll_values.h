@@ -60,31 +60,61 @@ static double check_pick(double a, double b, tri_redop op)
     return op == TRI_MAX ? (b > a ? b : a) : (b < a ? b : a);
 }
 
+/* Ranks of a host where sums are made host by host; 0: not so. One for all ranks of a process. */
+static int check_locals;
+
+/* One element while it is summed, in each of the types. */
+typedef struct check_sum {
+    float f;
+    double d;
+    int64_t k;
+} check_sum;
+
+static check_sum check_addend(tri_dtype dtype, int rank, int64_t i)
+{
+    double v = check_value(rank, i);
+    float f = dtype == TRI_BF16 ? tri_bf16_to_f32(tri_f32_to_bf16((float)v)) : (float)v;
+    return (check_sum){f, v, (int64_t)(v * 1024)};
+}
+
+static void check_add(check_sum *to, const check_sum *x, tri_redop op)
+{
+    to->f = op == TRI_SUM ? to->f + x->f : (float)check_pick((double)to->f, (double)x->f, op);
+    to->d = op == TRI_SUM ? to->d + x->d : check_pick(to->d, x->d, op);
+    bool takes = op == TRI_MAX ? x->k > to->k : x->k < to->k;
+    to->k = op == TRI_SUM ? to->k + x->k : takes ? x->k : to->k;
+}
+
+/* Element i of ranks [first, first + n), in order. */
+static check_sum check_ranks(tri_dtype dtype, int first, int n, int64_t i, tri_redop op)
+{
+    check_sum sum = check_addend(dtype, first, i);
+    for (int r = first + 1; r < first + n; r++) {
+        check_sum x = check_addend(dtype, r, i);
+        check_add(&sum, &x, op);
+    }
+    if (dtype == TRI_BF16) sum.f = tri_bf16_to_f32(tri_f32_to_bf16(sum.f));
+    return sum;
+}
+
 /* The reduction of element `first + i` over n ranks into want[i]. */
 static void check_reduce(tri_span want, int n, int64_t first, tri_redop op)
 {
+    int locals = check_locals && n > check_locals && n % check_locals == 0 ? check_locals : n;
     for (int64_t i = 0; i < want.count; i++) {
-        double v = check_value(0, first + i);
-        float f = want.dtype == TRI_BF16 ? tri_bf16_to_f32(tri_f32_to_bf16((float)v)) : (float)v;
-        double d = v;
-        int64_t k = (int64_t)(v * 1024);
-        for (int r = 1; r < n; r++) {
-            v = check_value(r, first + i);
-            float x =
-                want.dtype == TRI_BF16 ? tri_bf16_to_f32(tri_f32_to_bf16((float)v)) : (float)v;
-            int64_t y = (int64_t)(v * 1024);
-            f = op == TRI_SUM ? f + x : (float)check_pick((double)f, (double)x, op);
-            d = op == TRI_SUM ? d + v : check_pick(d, v, op);
-            k = op == TRI_SUM ? k + y : op == TRI_MAX ? (y > k ? y : k) : (y < k ? y : k);
+        check_sum sum = check_ranks(want.dtype, 0, locals, first + i, op);
+        for (int r = locals; r < n; r += locals) {
+            check_sum host = check_ranks(want.dtype, r, locals, first + i, op);
+            check_add(&sum, &host, op);
         }
         if (want.dtype == TRI_F32)
-            ((float *)want.data)[i] = f;
+            ((float *)want.data)[i] = sum.f;
         else if (want.dtype == TRI_BF16)
-            ((tri_bf16 *)want.data)[i] = tri_f32_to_bf16(f);
+            ((tri_bf16 *)want.data)[i] = tri_f32_to_bf16(sum.f);
         else if (want.dtype == TRI_F64)
-            ((double *)want.data)[i] = d;
+            ((double *)want.data)[i] = sum.d;
         else
-            ((int64_t *)want.data)[i] = k;
+            ((int64_t *)want.data)[i] = sum.k;
     }
 }
 

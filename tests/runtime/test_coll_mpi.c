@@ -3,6 +3,7 @@
 // TEST ranks=2 timeout=300 long args=--huge
 /* Ranks of mpirun: the same calls through shared memory and through MPI give the same bits. */
 #include "tests/runtime/coll_check.h"
+#include "tests/runtime/coll_hosts.h"
 
 #include <unistd.h>
 
@@ -51,8 +52,42 @@ TRI_TEST(messages)
     EXPECT_STATUS(tri_comm_split_as(world, "pigeon", &mpi), TRI_EUNSUP, "not 'pigeon'");
     TRI_TRY(tri_comm_split_as(world, "mpi", &mpi));
     EXPECT(strcmp(tri_comm_backend(mpi), "mpi") == 0, "%s", tri_comm_backend(mpi));
+    tri_comm *part = NULL;
+    TRI_TRY(tri_comm_split(mpi, 0, 0, &part));
+    EXPECT(strcmp(tri_comm_backend(part), "mpi") == 0, "%s", tri_comm_backend(part));
+    tri_comm_close(&part);
     TRI_TRY(everything(mpi));
     tri_comm_close(&mpi);
+    return TRI_OK;
+}
+
+/* Two levels: hosts of two ranks, of four. What is kept is what was said. */
+TRI_TEST(hosts)
+{
+    if (tri_test_argc > 1) return TRI_OK;
+    int size = tri_comm_size(world);
+    tri_comm *hier = NULL;
+    EXPECT_STATUS(tri_comm_split_as(world, "hier:1", &hier), TRI_EUNSUP, "hier:1");
+    EXPECT_STATUS(tri_comm_split_as(world, "hier:", &hier), TRI_EUNSUP, "hier:");
+    for (int locals = 2; 2 * locals <= size; locals++) {
+        char name[16];
+        snprintf(name, sizeof name, "hier:%d", locals);
+        if (size % locals) {
+            EXPECT_STATUS(tri_comm_split_as(world, name, &hier), TRI_EUNSUP, name);
+            continue;
+        }
+        size_t before = tri_device_memory(device).bytes[TRI_MEM_COMM];
+        TRI_TRY(tri_comm_split_as(world, name, &hier));
+        size_t kept = tri_device_memory(device).bytes[TRI_MEM_COMM] - before;
+        EXPECT(strcmp(tri_comm_backend(hier), "hier") == 0, "%s", tri_comm_backend(hier));
+        EXPECT(kept == tri_comm_buffer_bytes(size, locals), "%zu bytes, not %zu", kept,
+               tri_comm_buffer_bytes(size, locals));
+        check_locals = locals;
+        TRI_TRY(check_two_levels(hier, locals, LARGE / 5));
+        TRI_TRY(check_hosts(hier, locals));
+        check_locals = 0;
+        tri_comm_close(&hier);
+    }
     return TRI_OK;
 }
 
@@ -123,6 +158,6 @@ TRI_TEST(the_world_closes)
 }
 
 TRI_TEST_MAIN(TRI_TEST_ROW(the_world_is_what_mpirun_started), TRI_TEST_ROW(shared_memory),
-              TRI_TEST_ROW(messages), TRI_TEST_ROW(splits),
+              TRI_TEST_ROW(messages), TRI_TEST_ROW(hosts), TRI_TEST_ROW(splits),
               TRI_TEST_ROW(too_much_memory_is_an_error), TRI_TEST_ROW(buffers_may_be_huge),
               TRI_TEST_ROW(the_world_closes))

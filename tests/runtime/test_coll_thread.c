@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// TEST ranks=1 timeout=120
+// TEST ranks=1 timeout=240
 /* Ranks as threads, and the rank alone: all collectives, splits, failures. The ranks of a crowd are
  * more than the cores. Runs under ThreadSanitizer. */
 #include "runtime/mesh.h"
 #include "tests/runtime/coll_check.h"
+#include "tests/runtime/coll_hosts.h"
 
 #ifdef TRI_SANITIZED
-enum { LARGE = 60001 };
+enum { LARGE = 60001, HOSTS_LARGE = 30011 };
 #else
-enum { LARGE = 1000007 };
+enum { LARGE = 1000007, HOSTS_LARGE = 700001 };
 #endif
 
 static const tri_device_args cpu = {.name = "cpu", .n_threads = 1, .yield = true};
@@ -54,6 +55,36 @@ TRI_TEST(four_ranks)
 TRI_TEST(eight_ranks)
 {
     TRI_TRY(tri_comm_run_threads(8, &cpu, everything, NULL));
+    return TRI_OK;
+}
+
+/* Two levels, *arg ranks to a host; large buffers take several rounds of the scratch memory. */
+static tri_status hosts(tri_comm *world, void *arg)
+{
+    char name[16];
+    int locals = *(const int *)arg;
+    snprintf(name, sizeof name, "hier:%d", locals);
+    tri_comm *hier = NULL;
+    TRI_TRY(tri_comm_split_as(world, name, &hier));
+    TRI_TRY(check_two_levels(hier, locals, HOSTS_LARGE));
+    tri_comm_close(&hier);
+    return TRI_OK;
+}
+
+TRI_TEST(hosts_are_two_levels)
+{
+    static const int cases[][2] = {
+        {4, 2},
+        {6, 2},
+        {8, 4}
+    };
+    for (int i = 0; i < 3; i++) {
+        int locals = check_locals = cases[i][1];
+        TRI_TRY(tri_comm_run_threads(cases[i][0], &cpu, hosts, &locals));
+    }
+    check_locals = 0;
+    int locals = 4;
+    EXPECT_STATUS(tri_comm_run_threads(6, &cpu, hosts, &locals), TRI_EUNSUP, "'hier:4' of 6 ranks");
     return TRI_OK;
 }
 
@@ -159,6 +190,7 @@ TRI_TEST(a_mesh_of_eight_ranks_has_the_right_groups)
 
 TRI_TEST_MAIN(TRI_TEST_ROW(one_rank_alone), TRI_TEST_ROW(two_ranks), TRI_TEST_ROW(three_ranks),
               TRI_TEST_ROW(four_ranks), TRI_TEST_ROW(eight_ranks),
+              TRI_TEST_ROW(hosts_are_two_levels),
               TRI_TEST_ROW(a_failing_rank_ends_the_waits_of_the_others),
               TRI_TEST_ROW(a_message_of_another_size_is_answered),
               TRI_TEST_ROW(a_mesh_of_eight_ranks_has_the_right_groups))
