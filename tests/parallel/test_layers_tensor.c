@@ -3,6 +3,7 @@
 /* Attention, MLP, norms and dropout over a tensor axis against the same layer on one rank, for both
  * kinds of outer region, products whole and in pieces, parts together and apart: outputs, gradients
  * of inputs and parameters, and messages. backward_weight runs after the axis' buffers were lost.
+ * Ranks are threads (tri_comm_run_threads).
  */
 #include "parallel/layer/attention.h"
 #include "parallel/layer/mlp.h"
@@ -17,13 +18,6 @@ typedef struct pair {
     tri_param param[4 * TRI_LINEAR_PARTS];
     int n;
 } pair;
-
-static tri_param *param_in(pair *p, const void *weight, float *gradient, int64_t count)
-{
-    tri_param *param = &p->param[p->n++];
-    *param = (tri_param){.weight = weight, .gradient = gradient, .count = count};
-    return param;
-}
 
 /* Parts of `whole` or of this rank's cuts, one behind the other or apart. */
 static void place_parts(rig *r, pair *p, tri_linear *linear, void *const weight[],
@@ -42,7 +36,9 @@ static void place_parts(rig *r, pair *p, tri_linear *linear, void *const weight[
             if (kind == 1 && !bias[i]) continue;
             void *to = tri_layer_at(weights, at, r->layout->dtype);
             cut_copy(r, &c, kind == 0 ? weight[i] : bias[i], to);
-            tri_param *param = param_in(p, to, gradients + at, c.n_rows * c.n_columns);
+            tri_param *param = &p->param[p->n++];
+            *param = (tri_param){
+                .weight = to, .gradient = gradients + at, .count = c.n_rows * c.n_columns};
             *(kind == 0 ? &linear->weight[i] : &linear->bias[i]) = param;
             at += param->count + gap;
         }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // TEST ranks=1 timeout=60
 /* The tensor axis: regions, blocks and pieces against counting; gather and reduce against sums made
- * here; messages against the prediction; refusals.
+ * here; messages against the prediction; refusals. Ranks are threads (tri_comm_run_threads).
  */
 #include "tests/parallel/tensor_expect.h"
 
