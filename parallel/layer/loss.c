@@ -278,12 +278,11 @@ void tri_loss_layer_traffic(const tri_layer_call *call, const tri_loss_layer *lo
     const tri_tensor_axis *axis = tri_layer_tensor(call);
     int64_t rows = tri_layer_rows(call);
     int64_t step = pass_rows(call, loss);
-    int64_t runs = passes.forward + passes.backward;
     tri_tensor_moves moves = {
         .what = "loss",
         .rows = rows,
         .dtype = call->dtype,
-        .gathers = runs,
+        .gathers = passes.forward,
         .reduces = passes.backward,
     };
     tri_tensor_traffic(axis, &moves, list);
@@ -292,8 +291,8 @@ void tri_loss_layer_traffic(const tri_layer_call *call, const tri_loss_layer *lo
         .ranks = axis->size,
         .kind = TRI_COLL_ALLREDUCE,
         .what = "loss statistics",
-        .calls = 2 * runs * ((rows + step - 1) / step),
-        .payload_bytes = 3 * runs * rows * (int64_t)sizeof(float),
+        .calls = 2 * passes.forward * ((rows + step - 1) / step),
+        .payload_bytes = 3 * passes.forward * rows * (int64_t)sizeof(float),
     };
     tri_traffic_add(list, &statistics);
 }

@@ -55,7 +55,7 @@ TRI_MUST_USE tri_status tri_loss_layer_logits(const tri_layer_call *call,
 TRI_MUST_USE tri_status tri_loss_layer_prepare(const tri_layer_call *call,
                                                const tri_loss_layer *loss, bool training);
 
-/* Add the messages over the tensor axis; passes.forward: forward alone, passes.backward: with gradients.
+/* Add the messages over the tensor axis of passes.forward runs, of which passes.backward have gradients.
  * Not collective. */
 void tri_loss_layer_traffic(const tri_layer_call *call, const tri_loss_layer *loss,
                             tri_tensor_passes passes, tri_traffic_list *list);
