@@ -25,6 +25,9 @@ static const struct option job_options[] = {
     {"accumulation", required_argument, NULL, 7  },
     {"zero",         required_argument, NULL, 8  },
     {"rounds",       required_argument, NULL, 9  },
+    {"long",         required_argument, NULL, 10 },
+    {"parallel",     required_argument, NULL, 'l'},
+    {"only",         required_argument, NULL, 'o'},
     {"family",       required_argument, NULL, 'f'},
     {"precision",    required_argument, NULL, 'p'},
     {"shapes",       no_argument,       NULL, 's'},
@@ -36,16 +39,17 @@ tri_status tri_bench_job_parse(const tri_bench_args *args, tri_bench_job_options
     const struct {
         int64_t *value, min, max;
     } numbers[] = {
-        {&options->layers,       1, 1000   },
-        {&options->hidden,       1, 1 << 20},
-        {&options->heads,        1, 1 << 16},
-        {&options->kv_heads,     0, 1 << 16},
-        {&options->vocab,        2, 1 << 16}, /* ids are uint16 */
-        {&options->sequence,     1, 1 << 20},
-        {&options->batch,        1, 1 << 16},
-        {&options->accumulation, 1, 1 << 16},
-        {&options->zero,         0, 1      },
-        {&options->rounds,       1, 1000   }
+        {&options->layers,        1, 1000   },
+        {&options->hidden,        1, 1 << 20},
+        {&options->heads,         1, 1 << 16},
+        {&options->kv_heads,      0, 1 << 16},
+        {&options->vocab,         2, 1 << 16}, /* ids are uint16 */
+        {&options->sequence,      1, 1 << 20},
+        {&options->batch,         1, 1 << 16},
+        {&options->accumulation,  1, 1 << 16},
+        {&options->zero,          0, 3      },
+        {&options->rounds,        1, 1000   },
+        {&options->long_sequence, 1, 1 << 20}
     };
     optind = 1;
     for (int c; (c = getopt_long(args->argc, args->argv, ":", job_options, NULL)) != -1;) {
@@ -55,6 +59,10 @@ tri_status tri_bench_job_parse(const tri_bench_args *args, tri_bench_job_options
             options->family = optarg;
         } else if (c == 'p') {
             options->precision = optarg;
+        } else if (c == 'l') {
+            options->parallel = optarg;
+        } else if (c == 'o') {
+            options->only = optarg;
         } else if (c == '?' || c == ':') {
             TRI_FAIL(TRI_EINVAL,
                      "bench %s: option '%.60s' is unknown or its value is missing; "
@@ -110,6 +118,8 @@ tri_status tri_bench_job_spec(const tri_bench_job_options *options, int n_ranks,
     char text[SPEC_BYTES];
     char kv_heads[48] = "";
     int64_t sequences = options->batch * options->accumulation * n_ranks;
+    char zero[16];
+    snprintf(zero, sizeof zero, "zero: %lld", (long long)options->zero);
     if (options->kv_heads > 0)
         snprintf(kv_heads, sizeof kv_heads, ", kv_heads: %lld", (long long)options->kv_heads);
     int n = snprintf(text, sizeof text,
@@ -119,13 +129,14 @@ tri_status tri_bench_job_spec(const tri_bench_job_options *options, int n_ranks,
                      "context: %lld, vocab: %lld%s}\n"
                      "data: {train: /proc/self/fd/%d, format: uint16, holdout: 0}\n"
                      "batch: {sequences: %lld, micro: %lld}\n"
-                     "parallel: {zero: %lld}\n"
+                     "parallel: {%.160s}\n"
                      "optimizer: {name: adamw, lr: 1.0e-4}\n"
                      "train: {steps: 1000000}\n",
                      options->precision, options->family, (long long)options->layers,
                      (long long)options->hidden, (long long)options->heads,
                      (long long)options->sequence, (long long)options->vocab, kv_heads, fd,
-                     (long long)sequences, (long long)options->batch, (long long)options->zero);
+                     (long long)sequences, (long long)options->batch,
+                     options->parallel ? options->parallel : zero);
     tri_spec spec;
     TRI_TRY(tri_spec_parse(text, (size_t)n, "bench options", &spec));
     TRI_TRY(tri_spec_check(&spec, n_ranks));

@@ -5,6 +5,7 @@
 #include "launch/bench_attention.h"
 #include "launch/bench_collective.h"
 #include "launch/bench_gemm.h"
+#include "launch/bench_layouts.h"
 #include "launch/bench_optimizer.h"
 #include "launch/bench_scaling.h"
 #include "launch/bench_schedule.h"
@@ -17,6 +18,7 @@ const tri_bench *tri_bench_list(void)
         {"collective", "sums and gathers against memory and MPI (mpirun -n 2)",
          tri_bench_collective                                                                      },
         {"gemm",       "matrix products against oneDNN alone",                  tri_bench_gemm     },
+        {"layouts",    "the same batch on other layouts (mpirun -n 2)",         tri_bench_layouts  },
         {"optimizer",  "AdamW and SGD against the memory bandwidth",            tri_bench_optimizer},
         {"scaling",    "one job against independent ones (mpirun -n 2)",        tri_bench_scaling  },
         {"schedule",   "pipeline schedules against the simulator",              tri_bench_schedule },

@@ -78,13 +78,13 @@ static void print_messages(const tri_job_plan *plan, FILE *stream)
         [TRI_COLL_ALLTOALL] = "all-to-all",  [TRI_COLL_SEND] = "send",
         [TRI_COLL_RECV] = "receive",         [TRI_COLL_BARRIER] = "barrier"};
     char text[CHECK_NUMBER_BYTES];
-    if (plan->traffic.n == 0) {
+    if (plan->messages.n == 0) {
         fprintf(stream, "messages of a step: none\n");
         return;
     }
     fprintf(stream, "messages of a step, on each rank\n");
-    for (int i = 0; i < plan->traffic.n; i++) {
-        const tri_traffic *entry = &plan->traffic.entry[i];
+    for (int i = 0; i < plan->messages.n; i++) {
+        const tri_traffic *entry = &plan->messages.entry[i];
         fprintf(stream, "  %-14s %5lld calls %12s  %s, over %s (%d)\n", names[entry->kind],
                 (long long)entry->calls,
                 tri_check_bytes((double)entry->payload_bytes, text, sizeof text), entry->what,
@@ -140,7 +140,7 @@ tri_status tri_cmd_check(const tri_cmd_args *args)
     TRI_TRY(tri_spec_read(args->argv[optind], args->argc - optind - 1,
                           (const char *const *)(args->argv + optind + 1), &spec));
     TRI_TRY(tri_spec_check(&spec, (int)ranks));
-    TRI_TRY(tri_job_plan_make(&spec, (int)ranks, &plan));
+    TRI_TRY(tri_job_plan_make(&spec, (int)ranks, 0, &plan));
     tri_check_print(&spec, (int)ranks, &plan, stdout);
     if (draws) TRI_TRY(tri_check_schedule(&spec, stdout));
     TRI_TRY(check_tokens(&spec, "data", spec.data.train));

@@ -75,7 +75,7 @@ static tri_status open_source(const eval_options *options, tri_comm *world, eval
     TRI_TRY(tri_agree(world, read));
     TRI_TRY(tri_broadcast(world, tri_span_make(out, sizeof *out, TRI_U8), 0, NULL));
     tri_spec *spec = &out->spec;
-    spec->parallel.data = 0;
+    tri_job_lay_out(spec, tri_comm_size(world));
     if (options->data) {
         int n = snprintf(spec->data.validation, sizeof spec->data.validation, "%s", options->data);
         TRI_CHECK(n < (int)sizeof spec->data.validation, TRI_EINVAL,

@@ -2,17 +2,14 @@
 /* Builds and closes a job. The order is the order of the layers: mesh, kernels, state, model and its
  * rows, sharding, optimizer and its rows, data and its cursor, then all memory at once.
  */
-#include "launch/job.h"
-
 #include "checkpoint/ckpt.h"
-#include "launch/env.h"
+#include "launch/job_impl.h"
 #include "runtime/base/alloc.h"
 
-enum {
-    JOB_COUNTERS = sizeof(tri_job_counters) / sizeof(int64_t),
-    /* the ranks that share gradients and optimizer states */
-    JOB_GROUP = TRI_AXIS_BIT(TRI_AXIS_DATA) | TRI_AXIS_BIT(TRI_AXIS_CONTEXT)
-};
+#include <stdio.h>
+#include <string.h>
+
+enum { JOB_COUNTERS = sizeof(tri_job_counters) / sizeof(int64_t) };
 
 static bool is_training(const tri_job *job)
 {
@@ -22,65 +19,6 @@ static bool is_training(const tri_job *job)
 static int data_parts(const tri_job *job)
 {
     return tri_mesh_size(job->mesh, TRI_AXIS_DATA);
-}
-
-/* The mesh of the spec; on paper if there is no world. */
-static tri_status open_mesh(tri_job *job, int n_ranks)
-{
-    tri_mesh_args args = {.world = job->world, .n_ranks = n_ranks};
-    args.size[TRI_AXIS_PIPELINE] = job->spec.parallel.pipeline;
-    args.size[TRI_AXIS_DATA] = job->spec.parallel.data;
-    args.size[TRI_AXIS_CONTEXT] = job->spec.parallel.context;
-    args.size[TRI_AXIS_TENSOR] = job->spec.parallel.tensor;
-    TRI_TRY(tri_mesh_create(&args, &job->mesh));
-    TRI_TRY(tri_mesh_declare(job->mesh, JOB_GROUP));
-    return TRI_OK;
-}
-
-/* Rows of the model, in the table. */
-static tri_status open_model(tri_job *job)
-{
-    TRI_TRY(tri_state_create(job->mesh, &job->state));
-    tri_model_args args = {.config = &job->spec.model,
-                           .kernels = job->kernels,
-                           .mesh = job->mesh,
-                           .compute = job->spec.precision,
-                           .micro_batch = job->spec.batch.micro,
-                           .training = is_training(job),
-                           .seed = job->spec.seed};
-    TRI_TRY(tri_model_create(&args, &job->model));
-    TRI_TRY(tri_model_export(job->model, job->state));
-    return TRI_OK;
-}
-
-/* Parameters, gradients and optimizer states shared out over data x context. Collective. */
-static tri_status open_zero(tri_job *job)
-{
-    int n = tri_model_params(job->model);
-    tri_zero_param *params = NULL;
-    TRI_TRY(TRI_NEW_ARRAY(n, &params));
-    for (int i = 0; i < n; i++)
-        params[i] = (tri_zero_param){.unit = tri_model_unit_of(job->model, i), .tensor_sum = 1};
-    const int *group = job->spec.parallel.zero;
-    tri_zero_args args = {
-        .mesh = job->mesh,
-        .state = job->state,
-        .first_row = 0,
-        .n_params = n,
-        .params = params,
-        .n_units = tri_model_units(job->model),
-        .group = {group[0], group[1], group[2]},
-        .bucket_bytes = (int64_t)(job->spec.parallel.bucket_mb * 1048576),
-        .prefetch = job->spec.parallel.prefetch,
-        .compute = job->spec.precision,
-        .training = is_training(job),
-        .kernels = job->kernels,
-        .tied_param = -1,
-    };
-    tri_status rc = tri_zero_create(&args, &job->zero);
-    TRI_FREE(params);
-    TRI_TRY(rc);
-    return TRI_OK;
 }
 
 /* What zero calls a shard, the optimizer calls a segment. */
@@ -161,20 +99,20 @@ static tri_status declare_memory(tri_job *job)
     TRI_TRY(tri_zero_declare(job->zero, job->arena));
     if (job->optim) TRI_TRY(tri_optim_declare(job->optim, job->arena));
     TRI_TRY(tri_model_declare(job->model, job->arena));
+    TRI_TRY(tri_stage_declare(job->stage, job->arena));
     return TRI_OK;
 }
 
-static void bind_param(void *model, int param, const void *weight, float *gradient)
+static void bind_parameter(void *arg, int param, const void *weight, float *gradient)
 {
-    tri_model_bind(model, param, weight, gradient);
+    tri_model_bind(arg, param, weight, gradient);
 }
 
 static tri_status commit_memory(tri_job *job)
 {
-    tri_comm *group =
-        tri_mesh_comm(job->mesh, TRI_AXIS_BIT(TRI_AXIS_DATA) | TRI_AXIS_BIT(TRI_AXIS_CONTEXT));
+    tri_comm *group = tri_mesh_comm(job->mesh, TRI_JOB_GROUP);
     TRI_TRY(tri_arena_commit(job->arena, tri_comm_device(job->world), group));
-    tri_zero_bind(job->zero, bind_param, job->model);
+    tri_zero_bind(job->zero, bind_parameter, job->model);
     if (job->optim) {
         fill_segments(job);
         TRI_TRY(tri_optim_bind(job->optim, job->segments, job->state));
@@ -182,9 +120,10 @@ static tri_status commit_memory(tri_job *job)
     return TRI_OK;
 }
 
-/* What exists on paper too, once the rows are shared out. */
-static tri_status open_layout(tri_job *job)
+tri_status tri_job_open_layout(tri_job *job)
 {
+    TRI_TRY(tri_state_create(job->mesh, &job->state));
+    TRI_TRY(tri_job_open_parallel(job));
     TRI_TRY(open_optimizer(job));
     TRI_TRY(declare_memory(job));
     return TRI_OK;
@@ -193,10 +132,17 @@ static tri_status open_layout(tri_job *job)
 /* The parts that can fail on one rank alone: the caller agrees on the outcome. */
 static tri_status open_parts(tri_job *job)
 {
-    TRI_TRY(open_layout(job));
+    TRI_TRY(tri_job_open_layout(job));
     TRI_TRY(open_data(job));
     TRI_TRY(export_counters(job));
     return TRI_OK;
+}
+
+void tri_job_lay_out(tri_spec *spec, int n_ranks)
+{
+    int others = spec->parallel.tensor * spec->parallel.pipeline * spec->parallel.context;
+    spec->parallel.data = 0;
+    if (n_ranks % others != 0 || spec->parallel.zero_stage < 0) tri_spec_reset_layout(spec);
 }
 
 tri_status tri_job_open(const tri_spec *spec, tri_job_use use, tri_comm *world, tri_job **out)
@@ -209,13 +155,9 @@ tri_status tri_job_open(const tri_spec *spec, tri_job_use use, tri_comm *world, 
     job->world = world;
     tri_status kernels = tri_kernels_create(tri_comm_device(world), NULL, &job->kernels);
     TRI_TRY(tri_agree(world, kernels));
-    TRI_TRY(open_mesh(job, tri_comm_size(world)));
-    TRI_TRY(tri_agree(world, open_model(job)));
-    TRI_TRY(tri_agree(world, open_zero(job)));
+    TRI_TRY(tri_job_open_mesh(job, tri_comm_size(world), tri_comm_rank(world)));
     TRI_TRY(tri_agree(world, open_parts(job)));
     TRI_TRY(tri_agree(world, commit_memory(job)));
-    tri_status prepared = tri_model_prepare(job->model, spec->batch.micro, spec->model.context);
-    TRI_TRY(tri_agree(world, prepared));
     return TRI_OK;
 }
 
@@ -227,8 +169,11 @@ void tri_job_close(tri_job **out)
     tri_loader_destroy(&job->loader);
     tri_arena_destroy(&job->arena);
     tri_optim_destroy(&job->optim);
+    tri_stage_destroy(&job->stage);
     tri_zero_destroy(&job->zero);
     tri_model_destroy(&job->model);
+    tri_context_destroy(&job->context);
+    tri_schedule_destroy(&job->schedule);
     tri_state_destroy(&job->state);
     tri_kernels_destroy(&job->kernels);
     tri_mesh_close(&job->mesh);
@@ -273,19 +218,17 @@ tri_status tri_job_save(tri_job *job, const char *dir)
     return TRI_OK;
 }
 
-/* This rank's part of one held-out batch, micro-batch by micro-batch. */
+/* This rank's part of one held-out batch. */
 static tri_status evaluate_batch(tri_job *job, double *loss, int64_t *tokens)
 {
     tri_loader_batch part;
     TRI_TRY(tri_loader_next(job->validation, &part));
-    for (int64_t at = 0; at < part.sequences; at += job->spec.batch.micro) {
-        tri_batch micro = {.sequences = job->spec.batch.micro,
-                           .length = part.length,
-                           .tokens = part.tokens + at * part.length,
-                           .targets = part.targets + at * part.length,
-                           .sample = part.sample + at};
-        TRI_TRY(tri_model_evaluate(job->model, &micro, loss, tokens));
-    }
+    tri_stage_batch batch = {.sequences = part.sequences,
+                             .length = part.length,
+                             .tokens = part.tokens,
+                             .targets = part.targets,
+                             .sample = part.sample};
+    TRI_TRY(tri_stage_evaluate(job->stage, &batch, loss, tokens));
     return TRI_OK;
 }
 
@@ -300,51 +243,5 @@ tri_status tri_job_evaluate(tri_job *job, int64_t batches, double *loss, int64_t
     TRI_TRY(tri_allreduce(job->world, tri_span_make(sum, 2, TRI_F64), TRI_SUM, NULL));
     *loss = sum[0] / sum[1];
     *tokens = (int64_t)sum[1];
-    return TRI_OK;
-}
-
-/* The numbers of a job whose layout stands. */
-static void plan_fill(const tri_job *job, tri_job_plan *out)
-{
-    const tri_spec *spec = &job->spec;
-    int64_t part = spec->batch.sequences / spec->parallel.data;
-    *out = (tri_job_plan){.accumulation = part / spec->batch.micro,
-                          .step_tokens = spec->batch.sequences * spec->model.context,
-                          .flops_per_token =
-                              tri_model_flops_per_token(job->model, spec->model.context)};
-    tri_zero_traffic(job->zero, &out->traffic);
-    for (int i = 0; i < tri_model_params(job->model); i++)
-        out->params += tri_row_elements(tri_state_row(job->state, i));
-    for (int kind = 0; kind < TRI_MEM_KINDS; kind++)
-        out->bytes[kind] = tri_arena_bytes(job->arena, (tri_mem_kind)kind);
-    out->bytes[TRI_MEM_COMM] += tri_mesh_comm_bytes(job->mesh);
-    int loaders = spec->train.eval_every > 0 ? 2 : 1;
-    out->bytes[TRI_MEM_DATA] += (size_t)loaders * tri_loader_bytes(part, spec->model.context);
-}
-
-/* Kernels are real on paper too: their workspaces depend on this processor and the threads. */
-static tri_status plan_layout(tri_job *job, tri_device *device, int n_ranks)
-{
-    TRI_TRY(tri_kernels_create(device, NULL, &job->kernels));
-    TRI_TRY(open_mesh(job, n_ranks));
-    TRI_TRY(open_model(job));
-    TRI_TRY(open_zero(job));
-    TRI_TRY(open_layout(job));
-    return TRI_OK;
-}
-
-tri_status tri_job_plan_make(const tri_spec *spec, int n_ranks, tri_job_plan *out)
-{
-    int threads = spec->train.threads > 0 ? spec->train.threads : tri_env_threads(n_ranks);
-    tri_device_args args = {.name = "cpu", .n_threads = threads};
-    TRI_AUTO(tri_device) *device = NULL;
-    TRI_TRY(tri_device_create(&args, &device));
-    tri_job *job = NULL;
-    TRI_TRY(TRI_NEW(&job));
-    job->spec = *spec;
-    tri_status rc = plan_layout(job, device, n_ranks);
-    if (rc == TRI_OK) plan_fill(job, out);
-    tri_job_close(&job);
-    TRI_TRY(rc);
     return TRI_OK;
 }

@@ -6,7 +6,7 @@
 #define TRI_LAUNCH_JOB_H
 
 #include "launch/spec.h"
-#include "parallel/zero.h"
+#include "parallel/stage.h"
 #include "runtime/agree.h"
 
 /* Counters of a job, a row of the state table ("job/counters"). */
@@ -29,8 +29,11 @@ typedef struct tri_job {
     tri_mesh *mesh;
     tri_kernels *kernels;
     tri_state *state;
+    tri_schedule *schedule;
+    tri_context *context; /* NULL: sequences are whole */
     tri_model *model;
     tri_zero *zero;
+    tri_stage *stage;
     tri_optim *optim;
     tri_optim_segment *segments;
     tri_arena *arena;
@@ -39,15 +42,24 @@ typedef struct tri_job {
     tri_job_counters counters;
 } tri_job;
 
+enum { TRI_JOB_MAX_STAGES = 1024 };
+
 /* What a job will need and move, on one rank. */
 typedef struct tri_job_plan {
-    int64_t params;              /* elements of the model */
-    size_t bytes[TRI_MEM_KINDS]; /* on rank 0 */
-    tri_traffic_list traffic;    /* per step */
-    int64_t accumulation;        /* micro-batches of a step on one rank */
-    int64_t step_tokens;         /* of the global batch */
+    int64_t params; /* elements of the model */
+    size_t bytes[TRI_MEM_KINDS];
+    tri_traffic_list messages; /* of a step */
+    int64_t accumulation;      /* micro-batches of a step */
+    int64_t step_tokens;       /* of the global batch */
     double flops_per_token;
+    double bubble; /* share of a step in which ranks wait for one another, with equal stages */
+    int n_stages;  /* virtual ones */
+    tri_model_stage stages[TRI_JOB_MAX_STAGES];
 } tri_job_plan;
+
+/* Give a spec whose job is only looked at (evaluated, sampled) a layout for `n_ranks` ranks: its own where
+ * that fits them, else replicas alone. tri_spec_check is still to be called. Not collective. */
+void tri_job_lay_out(tri_spec *spec, int n_ranks);
 
 /* Build a job of a checked spec for the ranks of `world`. Collective: world. Keeps: world.
  *
@@ -76,8 +88,9 @@ TRI_MUST_USE tri_status tri_job_save(tri_job *job, const char *dir);
 TRI_MUST_USE tri_status tri_job_evaluate(tri_job *job, int64_t batches, double *loss,
                                          int64_t *tokens);
 
-/* The same declarations on paper, for rank 0 of `n_ranks` on this host: nothing is committed. Not
+/* The same declarations on paper, for rank `rank` of `n_ranks` on this host: nothing is committed. Not
  * collective. */
-TRI_MUST_USE tri_status tri_job_plan_make(const tri_spec *spec, int n_ranks, tri_job_plan *out);
+TRI_MUST_USE tri_status tri_job_plan_make(const tri_spec *spec, int n_ranks, int rank,
+                                          tri_job_plan *out);
 
 #endif

@@ -6,23 +6,6 @@
 
 #include <string.h>
 
-/* What can be said in a spec before it can be run. */
-static tri_status check_built(const tri_spec *spec)
-{
-    const char *key = spec->parallel.tensor > 1           ? "parallel.tensor above 1"
-                      : spec->parallel.pipeline > 1       ? "parallel.pipeline above 1"
-                      : spec->parallel.context > 1        ? "parallel.context above 1"
-                      : spec->parallel.zero[1] > 1        ? "parallel.zero above 1"
-                      : spec->parallel.chunks > 1         ? "parallel.chunks above 1"
-                      : spec->parallel.recompute          ? "parallel.recompute"
-                      : spec->parallel.quantize_weights   ? "parallel.quantize_weights"
-                      : spec->parallel.quantize_gradients ? "parallel.quantize_gradients"
-                      : spec->data.separator >= 0         ? "data.separator"
-                                                          : NULL;
-    TRI_CHECK(!key, TRI_EINVAL, "%s is not built in this version", key);
-    return TRI_OK;
-}
-
 static tri_status check_batch(const tri_spec *spec)
 {
     int64_t sequences = spec->batch.sequences;
@@ -80,7 +63,6 @@ tri_status tri_spec_check(tri_spec *spec, int n_ranks)
     TRI_TRY(check_data(&checked));
     TRI_TRY(tri_model_config_resolve(&checked.model));
     TRI_TRY(tri_spec_check_layout(&checked));
-    TRI_TRY(check_built(&checked));
     TRI_TRY(tri_optim_check(&checked.optimizer));
     TRI_TRY(tri_lr_check(&checked.schedule, checked.train.steps));
     *spec = checked;

@@ -24,32 +24,18 @@
 /* What the ranks tell one another once a step. */
 enum { SHARE_LOSS, SHARE_TOKENS, SHARE_SQUARES, SHARE_STOP, SHARES };
 
-/* Parameters are completed from the last to the first: with the first of a unit, all of it is. */
-static tri_status gradient_ready(void *arg, int param)
+/* Forward and backward of this rank's part of the step: each gradient that is complete goes on its way to
+ * the other ranks. */
+static tri_status backward(tri_job *job, const tri_loader_batch *part, double share[SHARES])
 {
-    const tri_job *job = arg;
-    int unit = tri_model_unit_of(job->model, param);
-    if (param > 0 && tri_model_unit_of(job->model, param - 1) == unit) return TRI_OK;
-    return tri_zero_ready(job->zero, unit, true);
-}
-
-/* Forward and backward of this rank's sequences; in the last micro-batch each gradient that is
- * complete goes on its way to the other ranks. */
-static tri_status backward(tri_job *job, const tri_loader_batch *batch, double share[SHARES])
-{
-    int64_t micro = job->spec.batch.micro;
     int64_t counted = 0;
-    float scale = 1.0f / (float)(job->spec.batch.sequences * batch->length);
-    for (int64_t at = 0; at < batch->sequences; at += micro) {
-        tri_batch part = {.sequences = micro,
-                          .length = batch->length,
-                          .tokens = batch->tokens + at * batch->length,
-                          .targets = batch->targets + at * batch->length,
-                          .sample = batch->sample + at};
-        bool last = at + micro == batch->sequences;
-        TRI_TRY(tri_model_train(job->model, &part, scale, last ? gradient_ready : NULL, job,
-                                &share[SHARE_LOSS], &counted));
-    }
+    float scale = 1.0f / (float)(job->spec.batch.sequences * part->length);
+    tri_stage_batch batch = {.sequences = part->sequences,
+                             .length = part->length,
+                             .tokens = part->tokens,
+                             .targets = part->targets,
+                             .sample = part->sample};
+    TRI_TRY(tri_stage_train(job->stage, &batch, scale, &share[SHARE_LOSS], &counted));
     share[SHARE_TOKENS] = (double)counted;
     return TRI_OK;
 }

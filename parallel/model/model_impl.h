@@ -12,6 +12,8 @@
 #include "parallel/layer/mlp.h"
 #include "parallel/layer/norm.h"
 #include "parallel/model.h"
+#include "parallel/tensor.h"
+#include "runtime/base/int.h"
 
 /* Every tensor that a model may have: id, our name (of a block's tensors: behind "layers.N."). In the
  * order of export. Parts that one product reads (q, k, v; gate, up; and their biases) follow one
@@ -67,69 +69,99 @@ typedef struct tri_model_family {
 /* The family called `name`, NULL if there is none. Not collective. */
 const tri_model_family *tri_model_family_find(const char *name);
 
-/* What forward of one block leaves to backward. x of norm 2 is x of norm 1 + attention. */
+/* What forward of one block leaves to backward. x of norm 2 is x of norm 1 + attention. What backward
+ * computes again lies in buffers that all blocks share. */
 typedef struct tri_model_store {
     tri_norm_store norm1, norm2;
     tri_attention_store attention;
     tri_mlp_store mlp;
+    tri_attention_scratch
+        dattention;       /* gradients of activations that backward of the weights reads: */
+    tri_mlp_scratch dmlp; /* own where the two parts of backward are apart, else shared */
 } tri_model_store;
 
 typedef struct tri_model_block {
+    int stage, unit; /* unit -1: on another rank */
     tri_norm_layer norm1, norm2;
     tri_attention_layer attention;
     tri_mlp_layer mlp;
     tri_attention_cache cache; /* not training */
-    tri_model_store own;       /* training */
 } tri_model_block;
 
-/* Gradients of activations while backward runs. C wide, but `wide`: as the widest activation; `branch`
- * only with dropout. */
+/* Activations of one micro-batch in one chunk. */
+typedef struct tri_model_slot {
+    tri_model_store *blocks; /* [layers of the chunk] */
+    void *output;            /* [outer rows, C]; NULL behind the last stage */
+    tri_norm_store final;    /* of the last norm, last stage alone; its y turns into its gradient */
+} tri_model_slot;
+
+/* This rank's part of the model on one virtual stage. */
+typedef struct tri_model_chunk {
+    int stage;
+    int64_t first, layers;
+    int64_t recomputed; /* blocks, from the first, that keep less than all */
+    int first_unit, n_units;
+    bool has_embed, has_head;
+    int n_slots;
+    tri_model_slot *slots;
+} tri_model_chunk;
+
+/* Gradients of activations while backward runs, [outer rows, C]; `branch` only with dropout, `spare`
+ * where q, k and v lie apart: [rows, C]. */
 typedef struct tri_model_scratch {
-    void *residual, *branch, *inner, *wide;
+    void *residual, *branch, *inner, *spare;
 } tri_model_scratch;
 
 struct tri_model {
     tri_model_config config;
     const tri_model_family *family;
     tri_model_args args;
+    int n_stages;
+    tri_model_stage *stages; /* [n_stages] */
     int n_params;
     tri_row *rows;     /* [n_params] */
     tri_param *params; /* [n_params] */
+    int *unit_of;      /* [n_params] of this rank; -1: not here */
+    int n_units;
+    int embed_unit, head_unit; /* -1: not here */
     tri_embed_layer embed;
-    tri_model_block *blocks; /* [layers] */
+    tri_model_block *blocks; /* [layers], those of other ranks too */
     tri_norm_layer norm;
     tri_loss_layer loss;
+    tri_tensor_axis tensor;
+    int n_chunks;
+    tri_model_chunk *chunks;
     /* buffers */
-    tri_norm_store final;   /* of the last norm; x is the shared store's where not training */
-    tri_model_store shared; /* of all blocks, not training */
+    tri_model_store shared; /* of recomputed blocks; of all where not training */
     tri_model_scratch scratch;
     float *rope;
     float *reduction;
     void *attention_workspace;
     /* state */
-    bool is_ready; /* parameters joined, tables filled */
+    bool is_ready; /* tables filled */
     int64_t n_cached;
 };
-
-/* Keeps what forward of block `layer` leaves. Not collective. */
-tri_model_store *tri_model_store_of(tri_model *model, int64_t layer);
 
 /* Describe all parameters: rows, params and the layers' pointers to them. Not collective. */
 TRI_MUST_USE tri_status tri_model_describe(tri_model *model);
 
-/* Check that all is bound, and do what is done once after that. Not collective. */
-TRI_MUST_USE tri_status tri_model_begin(tri_model *model);
+/* Fill tables, once. Not collective. */
+void tri_model_begin(tri_model *model);
 
-/* A call on a batch of this size without dropout. Not collective. */
-tri_layer_call tri_model_call(const tri_model *model, int64_t sequences, int64_t length);
+/* A call on a batch without dropout. Not collective. */
+tri_layer_call tri_model_call(const tri_model *model, const tri_batch *batch);
 
-/* Is a batch of this size one that the buffers hold? Not collective. Errors: TRI_EINVAL. */
-TRI_MUST_USE tri_status tri_model_check_batch(const tri_model *model, int64_t sequences,
-                                              int64_t length);
+/* The largest call: what buffers are made for. Not collective. */
+tri_layer_call tri_model_largest_call(const tri_model *model);
 
-/* Hidden states, normed, of the last norm's store->y: all blocks of one batch. Not collective.
- * With `cached` the keys and values go through the blocks' caches. */
-TRI_MUST_USE tri_status tri_model_forward(tri_model *model, const tri_layer_call *call,
-                                          const int32_t *tokens, bool cached);
+/* Tokens of a sequence on this rank. Not collective. */
+int64_t tri_model_length(const tri_model *model);
+
+/* Does backward compute again what block `i` of a chunk left out? Not collective. */
+static inline tri_recompute tri_model_recompute_of(const tri_model *model,
+                                                   const tri_model_chunk *chunk, int64_t i)
+{
+    return i < chunk->recomputed ? model->args.recompute : TRI_RECOMPUTE_NONE;
+}
 
 #endif

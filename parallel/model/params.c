@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The parameters of a model as rows: name, shape, start value, name elsewhere; and the pointers by
- * which layers know them.
+/* The parameters of a model as rows: name, shape, placement, start value, name elsewhere; and the
+ * pointers by which layers know their local boxes.
  */
 #include "parallel/model/model_impl.h"
 
@@ -70,6 +70,87 @@ static tri_init init_of(const tri_model *model, tri_model_tensor tensor, bool is
     }
 }
 
+/* The dimension that the tensor axis splits: columns of what it makes wide, rows of what makes it narrow
+ * again (Megatron-LM, arXiv:1909.08053, sec. 3); -1: none. */
+static int split_dimension(tri_model_tensor tensor)
+{
+    switch (tensor) {
+    case TRI_MODEL_EMBED_TOKEN:
+    case TRI_MODEL_HEAD_WEIGHT:
+    case TRI_MODEL_Q_WEIGHT:
+    case TRI_MODEL_K_WEIGHT:
+    case TRI_MODEL_V_WEIGHT:
+    case TRI_MODEL_Q_BIAS:
+    case TRI_MODEL_K_BIAS:
+    case TRI_MODEL_V_BIAS:
+    case TRI_MODEL_UP_WEIGHT:
+    case TRI_MODEL_GATE_WEIGHT:
+    case TRI_MODEL_UP_BIAS:
+        return 0;
+    case TRI_MODEL_OUT_WEIGHT:
+    case TRI_MODEL_DOWN_WEIGHT:
+        return 1;
+    default:
+        return -1;
+    }
+}
+
+static bool is_of_keys(tri_model_tensor tensor)
+{
+    return tensor == TRI_MODEL_K_WEIGHT || tensor == TRI_MODEL_V_WEIGHT ||
+           tensor == TRI_MODEL_K_BIAS || tensor == TRI_MODEL_V_BIAS;
+}
+
+static bool is_of_norm(tri_model_tensor tensor)
+{
+    return tensor == TRI_MODEL_NORM1_WEIGHT || tensor == TRI_MODEL_NORM1_BIAS ||
+           tensor == TRI_MODEL_NORM2_WEIGHT || tensor == TRI_MODEL_NORM2_BIAS ||
+           tensor == TRI_MODEL_NORM_WEIGHT || tensor == TRI_MODEL_NORM_BIAS;
+}
+
+/* Virtual stage of a tensor: that of its block, the first for the embedding, the last for the rest. */
+static int stage_of(const tri_model *model, const tensor_spec *spec)
+{
+    if (spec->layer >= 0) return model->blocks[spec->layer].stage;
+    bool is_embed =
+        spec->tensor == TRI_MODEL_EMBED_TOKEN || spec->tensor == TRI_MODEL_EMBED_POSITION;
+    return is_embed ? 0 : model->n_stages - 1;
+}
+
+static int unit_of(const tri_model *model, const tensor_spec *spec)
+{
+    if (spec->layer >= 0) return model->blocks[spec->layer].unit;
+    return stage_of(model, spec) == 0 && spec->tensor <= TRI_MODEL_EMBED_POSITION
+               ? model->embed_unit
+               : model->head_unit;
+}
+
+/* Where a tensor lies on the mesh, and what of it is this rank's. */
+static tri_status place(const tri_model *model, const tensor_spec *spec, tri_row *row,
+                        tri_param *param)
+{
+    int ranks = model->tensor.size;
+    int dimension = split_dimension(spec->tensor);
+    param->tensor_sum = 1;
+    if (dimension >= 0) {
+        row->place.axis[TRI_AXIS_TENSOR].kind = TRI_SPLIT;
+        row->place.axis[TRI_AXIS_TENSOR].arg = dimension;
+    }
+    if (is_of_keys(spec->tensor) && model->config.kv_heads < ranks) {
+        row->place.axis[TRI_AXIS_TENSOR].parts = (int)model->config.kv_heads;
+        param->tensor_sum = ranks / (int)model->config.kv_heads;
+    }
+    if (is_of_norm(spec->tensor) && model->tensor.sequence) param->tensor_sum = ranks;
+    /* the box as it is on the tensor's own stage: that of a tied embedding is read on two */
+    tri_box box;
+    TRI_TRY(tri_place_box(&row->place, model->args.mesh, tri_mesh_rank(model->args.mesh),
+                          row->n_dims, row->shape, &box));
+    param->count = tri_box_elements(&box);
+    row->place.axis[TRI_AXIS_PIPELINE].kind = TRI_AT;
+    row->place.axis[TRI_AXIS_PIPELINE].arg = model->stages[stage_of(model, spec)].rank;
+    return TRI_OK;
+}
+
 /* Add one parameter and point *where at it. */
 static tri_status add(tri_model *model, tensor_spec spec, tri_param **where)
 {
@@ -91,8 +172,9 @@ static tri_status add(tri_model *model, tensor_spec spec, tri_param **where)
     /* A constant added to all scores of a query does not change their softmax. */
     row->zero_grad = spec.tensor == TRI_MODEL_K_BIAS && !model->family->rotary;
 
+    model->unit_of[model->n_params] = unit_of(model, &spec);
     param->index = model->n_params++;
-    param->count = spec.rows * (spec.columns > 0 ? spec.columns : 1);
+    TRI_TRY(place(model, &spec, row, param));
     *where = param;
     return TRI_OK;
 }
@@ -128,29 +210,33 @@ static tri_status add_linear(tri_model *model, tri_model_tensor weight, tri_mode
     return TRI_OK;
 }
 
+/* Heads and widths of this rank: the tensor axis shares them out. With more ranks than key/value heads
+ * each has the one that its queries read. */
 static tri_status add_block(tri_model *model, int64_t layer, tri_model_block *block)
 {
     const tri_model_config *config = &model->config;
     const tri_model_family *family = model->family;
+    int64_t ranks = model->tensor.size;
     int64_t C = config->hidden;
     int64_t head_size = C / config->heads;
-    int64_t key_width = config->kv_heads * head_size;
+    int64_t ffn = config->ffn;
 
-    block->attention.heads = config->heads;
-    block->attention.kv_heads = config->kv_heads;
+    block->attention.heads = config->heads / ranks;
+    block->attention.kv_heads = tri_max64(config->kv_heads / ranks, 1);
     block->attention.head_size = head_size;
+    /* the sizes of whole tensors, for the rows; those of this rank below */
     block->attention.qkv = (tri_linear){
-        .in = C, .n_parts = 3, .out = {C, key_width, key_width}
+        .in = C,
+        .n_parts = 3,
+        .out = {C, config->kv_heads * head_size, config->kv_heads * head_size}
     };
     block->attention.out = (tri_linear){.in = C, .n_parts = 1, .out = {C}};
-    block->mlp.width = config->ffn;
+    block->mlp.width = ffn / ranks;
     block->mlp.gated = family->gated;
     block->mlp.up = (tri_linear){
-        .in = C,
-        .n_parts = family->gated ? 2 : 1,
-        .out = {config->ffn, family->gated ? config->ffn : 0}
+        .in = C, .n_parts = family->gated ? 2 : 1, .out = {ffn, family->gated ? ffn : 0}
     };
-    block->mlp.down = (tri_linear){.in = config->ffn, .n_parts = 1, .out = {C}};
+    block->mlp.down = (tri_linear){.in = ffn, .n_parts = 1, .out = {C}};
 
     TRI_TRY(add_norm(model, TRI_MODEL_NORM1_WEIGHT, layer, &block->norm1));
     TRI_TRY(add_linear(model, TRI_MODEL_V_WEIGHT, TRI_MODEL_V_BIAS, layer, &block->attention.qkv));
@@ -158,15 +244,45 @@ static tri_status add_block(tri_model *model, int64_t layer, tri_model_block *bl
         add_linear(model, TRI_MODEL_OUT_WEIGHT, TRI_MODEL_OUT_BIAS, layer, &block->attention.out));
     TRI_TRY(add_norm(model, TRI_MODEL_NORM2_WEIGHT, layer, &block->norm2));
     TRI_TRY(add_linear(model, TRI_MODEL_UP_WEIGHT, TRI_MODEL_UP_BIAS, layer, &block->mlp.up));
-    return add_linear(model, TRI_MODEL_DOWN_WEIGHT, TRI_MODEL_DOWN_BIAS, layer, &block->mlp.down);
+    TRI_TRY(add_linear(model, TRI_MODEL_DOWN_WEIGHT, TRI_MODEL_DOWN_BIAS, layer, &block->mlp.down));
+
+    int64_t key_width = block->attention.kv_heads * head_size;
+    block->attention.qkv.out[0] = C / ranks;
+    block->attention.qkv.out[1] = key_width;
+    block->attention.qkv.out[2] = key_width;
+    block->attention.out.in = C / ranks;
+    block->mlp.up.out[0] = ffn / ranks;
+    if (family->gated) block->mlp.up.out[1] = ffn / ranks;
+    block->mlp.down.in = ffn / ranks;
+    return TRI_OK;
+}
+
+/* The tensor axis must divide what it shares out. */
+static tri_status check_tensor_axis(const tri_model *model)
+{
+    const tri_model_config *config = &model->config;
+    int64_t ranks = model->tensor.size;
+    TRI_CHECK(config->heads % ranks == 0, TRI_EINVAL,
+              "parallel.tensor %lld does not divide model.heads %lld", (long long)ranks,
+              (long long)config->heads);
+    TRI_CHECK(config->kv_heads % ranks == 0 || ranks % config->kv_heads == 0, TRI_EINVAL,
+              "parallel.tensor %lld and model.kv_heads %lld: one must divide the other",
+              (long long)ranks, (long long)config->kv_heads);
+    TRI_CHECK(config->ffn % ranks == 0, TRI_EINVAL,
+              "parallel.tensor %lld does not divide model.ffn %lld", (long long)ranks,
+              (long long)config->ffn);
+    int64_t block = (config->vocab + ranks - 1) / ranks;
+    TRI_CHECK(block * (ranks - 1) < config->vocab, TRI_EINVAL,
+              "parallel.tensor %lld leaves a rank without ids of a vocabulary of %lld",
+              (long long)ranks, (long long)config->vocab);
+    return TRI_OK;
 }
 
 tri_status tri_model_describe(tri_model *model)
 {
     const tri_model_config *config = &model->config;
     int64_t C = config->hidden;
-    model->embed.vocab = config->vocab;
-    model->embed.width = C;
+    TRI_TRY(check_tensor_axis(model));
     TRI_TRY(add(model, (tensor_spec){TRI_MODEL_EMBED_TOKEN, -1, config->vocab, C},
                 &model->embed.token));
     if (!model->family->rotary)
@@ -175,10 +291,17 @@ tri_status tri_model_describe(tri_model *model)
     for (int64_t layer = 0; layer < config->layers; layer++)
         TRI_TRY(add_block(model, layer, &model->blocks[layer]));
     TRI_TRY(add_norm(model, TRI_MODEL_NORM_WEIGHT, -1, &model->norm));
-    model->loss.width = C;
-    model->loss.vocab = config->vocab;
     model->loss.head = model->embed.token;
-    if (config->tied) return TRI_OK;
-    return add(model, (tensor_spec){TRI_MODEL_HEAD_WEIGHT, -1, config->vocab, C},
-               &model->loss.head);
+    if (!config->tied)
+        TRI_TRY(add(model, (tensor_spec){TRI_MODEL_HEAD_WEIGHT, -1, config->vocab, C},
+                    &model->loss.head));
+    int64_t vocab_block = (config->vocab + model->tensor.size - 1) / model->tensor.size;
+    model->embed.width = C;
+    model->embed.vocab = model->embed.token->count / C;
+    model->embed.first = model->tensor.index * vocab_block;
+    model->loss.width = C;
+    model->loss.vocab = model->loss.head->count / C;
+    model->loss.block = vocab_block;
+    model->loss.first = model->tensor.index * vocab_block;
+    return TRI_OK;
 }

@@ -1,20 +1,33 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Forward and backward of one micro-batch through the whole model, and generation.
+/* Passes of one micro-batch through a chunk: forward, and backward in one or two parts.
  *
  * The residual stream: x_0 is the embedding, x_k = x_(k-1) + branch_k. A branch's last product writes
  * to where x_k will be, and the norm behind it adds x_(k-1) on the way: no pass is spent on the
- * sum. Backward carries one gradient of the stream, to which each norm adds its branch's.
+ * sum, but at the end of a stage. Backward carries one gradient of the stream, to which each norm
+ * adds its branch's; behind the last stage it begins in a scratch buffer, elsewhere it came to
+ * where the stage's output was.
  */
+#include "kernels/pointwise.h"
 #include "parallel/model/model_impl.h"
 
-#include "runtime/base/int.h"
+#include <string.h>
 
-/* Who is told about complete gradients: all parameters from `next` on have been. */
-typedef struct pass_ready {
-    tri_model_ready_fn fn;
-    void *arg;
-    int next;
-} pass_ready;
+/* Which parts of backward a pass does. */
+typedef enum backward_parts {
+    BACKWARD_INPUT = 1,
+    BACKWARD_WEIGHT = 2,
+    BACKWARD_BOTH = 3
+} backward_parts;
+
+/* A pass under way. */
+typedef struct chunk_pass {
+    tri_model *model;
+    const tri_model_pass *pass;
+    const tri_model_chunk *chunk;
+    tri_model_slot *slot;
+    tri_layer_call call;
+    void *residual; /* gradient of the stream */
+} chunk_pass;
 
 /* Places of dropout: 0 the embedding, then two for each block. */
 static int64_t attention_site(int64_t layer)
@@ -27,24 +40,56 @@ static int64_t mlp_site(int64_t layer)
     return 2 + 2 * layer;
 }
 
-/* The parameters down to `param` are complete, in descending order. */
-static tri_status complete(pass_ready *ready, const tri_param *param)
+static tri_status use(const chunk_pass *p, int unit, bool backward, int next)
 {
-    while (ready->next > param->index) {
-        ready->next--;
-        if (ready->fn) TRI_TRY(ready->fn(ready->arg, ready->next));
-    }
+    const tri_model_hooks *hooks = p->pass->hooks;
+    if (hooks && hooks->use) TRI_TRY(hooks->use(hooks->arg, unit, backward, next));
     return TRI_OK;
 }
 
-tri_status tri_model_check_batch(const tri_model *model, int64_t sequences, int64_t length)
+static tri_status ready(const chunk_pass *p, int unit)
 {
-    TRI_CHECK(sequences >= 1 && sequences <= model->args.micro_batch, TRI_EINVAL,
-              "a batch of %lld sequences; the model was made for 1 to %lld", (long long)sequences,
-              (long long)model->args.micro_batch);
-    TRI_CHECK(length >= 1 && length <= model->config.context, TRI_EINVAL,
-              "sequences of %lld tokens; model.context allows 1 to %lld", (long long)length,
-              (long long)model->config.context);
+    const tri_model_hooks *hooks = p->pass->hooks;
+    if (hooks && hooks->ready) TRI_TRY(hooks->ready(hooks->arg, unit, p->pass->last));
+    return TRI_OK;
+}
+
+/* The weights of a block are here: do those of one product lie together? */
+static tri_status use_block(const chunk_pass *p, int64_t i, bool backward, bool gradients)
+{
+    const tri_model_chunk *chunk = p->chunk;
+    tri_model_block *block = &p->model->blocks[chunk->first + i];
+    int next = backward ? block->unit - 1 : block->unit + 1;
+    bool is_here = next >= chunk->first_unit && next < chunk->first_unit + chunk->n_units;
+    TRI_TRY(use(p, block->unit, gradients, is_here ? next : -1));
+    tri_dtype dtype = p->model->args.compute;
+    tri_linear_join(&block->attention.qkv, dtype);
+    tri_linear_join(&block->attention.out, dtype);
+    tri_linear_join(&block->mlp.up, dtype);
+    tri_linear_join(&block->mlp.down, dtype);
+    return TRI_OK;
+}
+
+/* The last norm and the head; the head of a tied model is the embedding's table. */
+static tri_status use_head(const chunk_pass *p, bool gradients)
+{
+    const tri_model *model = p->model;
+    int last_block = model->head_unit - 1;
+    TRI_TRY(use(p, model->head_unit, gradients, gradients ? last_block : -1));
+    if (model->config.tied && model->embed_unit >= 0)
+        TRI_TRY(use(p, model->embed_unit, gradients, gradients ? last_block : -1));
+    return TRI_OK;
+}
+
+static tri_status check_batch(const tri_model *model, const tri_batch *batch)
+{
+    int64_t length = tri_model_length(model);
+    TRI_CHECK(batch->sequences >= 1 && batch->sequences <= model->args.micro_batch, TRI_EINVAL,
+              "a batch of %lld sequences; the model was made for 1 to %lld",
+              (long long)batch->sequences, (long long)model->args.micro_batch);
+    TRI_CHECK(batch->length >= 1 && batch->length <= length, TRI_EINVAL,
+              "sequences of %lld tokens; model.context allows 1 to %lld", (long long)batch->length,
+              (long long)length);
     return TRI_OK;
 }
 
@@ -59,12 +104,30 @@ static tri_status check_ids(const tri_model *model, int64_t n, const int32_t *id
     return TRI_OK;
 }
 
-static tri_status block_forward(tri_model *model, const tri_layer_call *call, int64_t layer,
-                                bool cached, void *next_x)
+static tri_status begin(tri_model *model, const tri_model_pass *pass, chunk_pass *p)
 {
+    TRI_TRY(check_batch(model, &pass->batch));
+    tri_model_begin(model);
+    tri_model_chunk *chunk = &model->chunks[pass->chunk];
+    *p = (chunk_pass){.model = model,
+                      .pass = pass,
+                      .chunk = chunk,
+                      .slot = &chunk->slots[pass->slot],
+                      .call = tri_model_call(model, &pass->batch)};
+    if (pass->dropout) p->call.dropout = (float)model->config.dropout;
+    p->residual = chunk->has_head ? model->scratch.residual : p->slot->output;
+    return TRI_OK;
+}
+
+/* Forward of block i of the chunk; `before` is what the stream had when its x was written. */
+static tri_status block_forward(const chunk_pass *p, int64_t i, const void *before, bool cached,
+                                void *next_x)
+{
+    tri_model *model = p->model;
+    const tri_layer_call *call = &p->call;
+    int64_t layer = p->chunk->first + i;
     const tri_model_block *block = &model->blocks[layer];
-    const tri_model_store *store = tri_model_store_of(model, layer);
-    const void *before = layer > 0 ? tri_model_store_of(model, layer - 1)->norm2.x : NULL;
+    const tri_model_store *store = &p->slot->blocks[i];
     int64_t C = model->config.hidden;
 
     TRI_TRY(tri_norm_layer_forward(call, &block->norm1, &store->norm1, before));
@@ -77,137 +140,224 @@ static tri_status block_forward(tri_model *model, const tri_layer_call *call, in
     return tri_layer_dropout(call, mlp_site(layer), C, next_x, next_x);
 }
 
-tri_status tri_model_forward(tri_model *model, const tri_layer_call *call, const int32_t *tokens,
-                             bool cached)
+/* Where the stream behind block i goes. */
+static void *next_input(const chunk_pass *p, int64_t i)
 {
-    int64_t layers = model->config.layers;
-    void *x = tri_model_store_of(model, 0)->norm1.x;
-    TRI_TRY(tri_embed_layer_forward(call, &model->embed, tokens, x));
-    TRI_TRY(tri_layer_dropout(call, 0, model->config.hidden, x, x));
-    for (int64_t layer = 0; layer < layers; layer++) {
-        x = layer + 1 < layers ? tri_model_store_of(model, layer + 1)->norm1.x : model->final.x;
-        TRI_TRY(block_forward(model, call, layer, cached, x));
+    if (i + 1 < p->chunk->layers) return p->slot->blocks[i + 1].norm1.x;
+    return p->chunk->has_head ? p->slot->final.x : p->slot->output;
+}
+
+/* All blocks, and the last norm where it is. */
+static tri_status chunk_forward(const chunk_pass *p, bool cached)
+{
+    tri_model *model = p->model;
+    const tri_model_chunk *chunk = p->chunk;
+    const tri_layer_call *call = &p->call;
+    int64_t C = model->config.hidden;
+    if (chunk->has_embed) {
+        void *x = p->slot->blocks[0].norm1.x;
+        TRI_TRY(use(p, model->embed_unit, false, model->embed_unit + 1));
+        TRI_TRY(tri_embed_layer_forward(call, &model->embed, p->pass->batch.tokens, x));
+        TRI_TRY(tri_layer_dropout(call, 0, C, x, x));
     }
-    const void *before = tri_model_store_of(model, layers - 1)->norm2.x;
-    return tri_norm_layer_forward(call, &model->norm, &model->final, before);
+    for (int64_t i = 0; i < chunk->layers; i++) {
+        const void *before = i > 0 ? p->slot->blocks[i - 1].norm2.x : NULL;
+        TRI_TRY(use_block(p, i, false, false));
+        TRI_TRY(block_forward(p, i, before, cached, next_input(p, i)));
+    }
+    void *before = p->slot->blocks[chunk->layers - 1].norm2.x;
+    if (!chunk->has_head)
+        return tri_add(call->kernels, call->dtype, tri_layer_outer_rows(call) * C, p->slot->output,
+                       before, p->slot->output);
+    TRI_TRY(use_head(p, p->pass->gradients));
+    return tri_norm_layer_forward(call, &model->norm, &p->slot->final, before);
+}
+
+tri_status tri_model_forward(tri_model *model, const tri_model_pass *pass)
+{
+    TRI_CHECK(model->args.training || !pass->gradients, TRI_EBUG,
+              "a model without gradients cannot be trained");
+    chunk_pass p;
+    TRI_TRY(begin(model, pass, &p));
+    int64_t rows = tri_layer_rows(&p.call);
+    if (p.chunk->has_embed) TRI_TRY(check_ids(model, rows, pass->batch.tokens, false));
+    if (p.chunk->has_head) TRI_TRY(check_ids(model, rows, pass->batch.targets, true));
+    TRI_TRY(chunk_forward(&p, false));
+    if (!p.chunk->has_head) return TRI_OK;
+    /* the gradient takes the place of what it is the gradient of */
+    tri_loss_backward head = {pass->loss_scale, p.slot->final.y};
+    return tri_loss_layer_run(&p.call, &model->loss, p.slot->final.y, pass->batch.targets,
+                              pass->gradients ? &head : NULL, pass->loss, pass->counted);
+}
+
+/* Make again what block i did not keep. */
+static tri_status recompute(const chunk_pass *p, int64_t i)
+{
+    tri_model *model = p->model;
+    const tri_layer_call *call = &p->call;
+    int64_t layer = p->chunk->first + i;
+    const tri_model_block *block = &model->blocks[layer];
+    const tri_model_store *store = &p->slot->blocks[i];
+    tri_recompute mode = tri_model_recompute_of(model, p->chunk, i);
+    if (mode == TRI_RECOMPUTE_NONE) return TRI_OK;
+    TRI_TRY(tri_norm_layer_forward(call, &block->norm1, &store->norm1, NULL));
+    if (mode == TRI_RECOMPUTE_SELECTIVE) {
+        TRI_TRY(tri_attention_layer_mix(call, &block->attention, &store->attention));
+        TRI_TRY(tri_norm_layer_forward(call, &block->norm2, &store->norm2, NULL));
+        return tri_mlp_layer_activate(call, &block->mlp, &store->mlp);
+    }
+    void *branch = store->norm2.x;
+    TRI_TRY(tri_attention_layer_forward(call, &block->attention, store->norm1.y, &store->attention,
+                                        NULL, branch));
+    TRI_TRY(tri_layer_dropout(call, attention_site(layer), model->config.hidden, branch, branch));
+    TRI_TRY(tri_norm_layer_forward(call, &block->norm2, &store->norm2, store->norm1.x));
+    return tri_mlp_layer_up(call, &block->mlp, store->norm2.y, &store->mlp);
 }
 
 /* The branch's share of the residual gradient: the gradient itself, or what dropout leaves of it. */
-static tri_status branch_gradient(tri_model *model, const tri_layer_call *call, int64_t site,
-                                  void **out)
+static tri_status branch_gradient(const chunk_pass *p, int64_t site, void **out)
 {
-    const tri_model_scratch *scratch = &model->scratch;
-    *out = call->dropout > 0 ? scratch->branch : scratch->residual;
-    return tri_layer_dropout(call, site, model->config.hidden, scratch->residual, *out);
+    *out = p->call.dropout > 0 ? p->model->scratch.branch : p->residual;
+    return tri_layer_dropout(&p->call, site, p->model->config.hidden, p->residual, *out);
 }
 
-static tri_status mlp_backward(tri_model *model, const tri_layer_call *call, int64_t layer,
-                               pass_ready *ready)
+static tri_status mlp_backward(const chunk_pass *p, int64_t i, backward_parts parts)
 {
-    const tri_model_block *block = &model->blocks[layer];
-    const tri_model_store *store = &block->own;
-    const tri_model_scratch *scratch = &model->scratch;
-    void *dbranch = NULL;
-    TRI_TRY(branch_gradient(model, call, mlp_site(layer), &dbranch));
-    tri_mlp_scratch inner = {dbranch, scratch->wide};
-    TRI_TRY(tri_mlp_layer_backward_input(call, &block->mlp, &store->mlp, dbranch, &inner,
-                                         scratch->inner));
-    TRI_TRY(tri_mlp_layer_backward_weight(call, &block->mlp, &store->mlp, store->norm2.y, &inner));
-    TRI_TRY(tri_norm_layer_backward_weight(call, &block->norm2, &store->norm2, scratch->inner));
-    TRI_TRY(complete(ready, block->norm2.weight));
-    return tri_norm_layer_backward_input(call, &block->norm2, &store->norm2, scratch->inner,
-                                         scratch->residual, scratch->residual);
-}
-
-static tri_status attention_backward(tri_model *model, const tri_layer_call *call, int64_t layer,
-                                     pass_ready *ready)
-{
-    const tri_model_block *block = &model->blocks[layer];
-    const tri_model_store *store = &block->own;
-    const tri_model_scratch *scratch = &model->scratch;
-    void *dbranch = NULL;
-    TRI_TRY(branch_gradient(model, call, attention_site(layer), &dbranch));
-    tri_attention_scratch inner = {dbranch, scratch->inner, scratch->wide};
-    /* The MLP's backward has passed: norm2.y is free, and serves where q, k and v lie apart. */
-    TRI_TRY(tri_attention_layer_backward_input(call, &block->attention, &store->attention, dbranch,
-                                               &inner, store->norm2.y, scratch->inner));
-    TRI_TRY(tri_attention_layer_backward_weight(call, &block->attention, &store->attention,
-                                                store->norm1.y, &inner));
-    TRI_TRY(tri_norm_layer_backward_weight(call, &block->norm1, &store->norm1, scratch->inner));
-    TRI_TRY(complete(ready, block->norm1.weight));
-    return tri_norm_layer_backward_input(call, &block->norm1, &store->norm1, scratch->inner,
-                                         scratch->residual, scratch->residual);
-}
-
-/* From the gradient of the last norm's output, in scratch->inner, to the embedding. */
-static tri_status backward(tri_model *model, const tri_layer_call *call, const int32_t *tokens,
-                           pass_ready *ready)
-{
-    const tri_model_scratch *scratch = &model->scratch;
-    TRI_TRY(tri_norm_layer_backward_weight(call, &model->norm, &model->final, scratch->inner));
-    TRI_TRY(complete(ready, model->norm.weight));
-    TRI_TRY(tri_norm_layer_backward_input(call, &model->norm, &model->final, scratch->inner, NULL,
-                                          scratch->residual));
-    for (int64_t layer = model->config.layers - 1; layer >= 0; layer--) {
-        TRI_TRY(mlp_backward(model, call, layer, ready));
-        TRI_TRY(attention_backward(model, call, layer, ready));
+    const tri_model *model = p->model;
+    const tri_layer_call *call = &p->call;
+    const tri_model_block *block = &model->blocks[p->chunk->first + i];
+    const tri_model_store *store = &p->slot->blocks[i];
+    tri_mlp_scratch scratch = store->dmlp;
+    void *inner = model->scratch.inner;
+    if (parts & BACKWARD_INPUT) {
+        void *dbranch = NULL;
+        TRI_TRY(branch_gradient(p, mlp_site(p->chunk->first + i), &dbranch));
+        if (!scratch.dbranch) scratch.dbranch = dbranch;
+        TRI_TRY(
+            tri_mlp_layer_backward_input(call, &block->mlp, &store->mlp, dbranch, &scratch, inner));
     }
-    TRI_TRY(tri_layer_dropout(call, 0, model->config.hidden, scratch->residual, scratch->residual));
-    TRI_TRY(tri_embed_layer_backward_weight(call, &model->embed, tokens, scratch->residual));
-    return complete(ready, model->embed.token);
+    if (parts & BACKWARD_WEIGHT)
+        TRI_TRY(tri_mlp_layer_backward_weight(call, &block->mlp, &store->mlp, store->norm2.y,
+                                              &scratch));
+    if (!(parts & BACKWARD_INPUT)) return TRI_OK;
+    TRI_TRY(tri_norm_layer_backward_weight(call, &block->norm2, &store->norm2, inner));
+    return tri_norm_layer_backward_input(call, &block->norm2, &store->norm2, inner, p->residual,
+                                         p->residual);
 }
 
-tri_status tri_model_train(tri_model *model, const tri_batch *batch, float loss_scale,
-                           tri_model_ready_fn ready, void *arg, double *loss, int64_t *counted)
+static tri_status attention_backward(const chunk_pass *p, int64_t i, backward_parts parts)
+{
+    const tri_model *model = p->model;
+    const tri_layer_call *call = &p->call;
+    const tri_model_block *block = &model->blocks[p->chunk->first + i];
+    const tri_model_store *store = &p->slot->blocks[i];
+    tri_attention_scratch scratch = store->dattention;
+    void *inner = model->scratch.inner;
+    if (parts & BACKWARD_INPUT) {
+        void *dbranch = NULL;
+        /* where nothing waits, the MLP's backward has passed and its input serves as room */
+        void *spare = model->scratch.spare ? model->scratch.spare : store->norm2.y;
+        TRI_TRY(branch_gradient(p, attention_site(p->chunk->first + i), &dbranch));
+        if (!scratch.dbranch) scratch.dbranch = dbranch;
+        TRI_TRY(tri_attention_layer_backward_input(call, &block->attention, &store->attention,
+                                                   dbranch, &scratch, spare, inner));
+    }
+    if (parts & BACKWARD_WEIGHT)
+        TRI_TRY(tri_attention_layer_backward_weight(call, &block->attention, &store->attention,
+                                                    store->norm1.y, &scratch));
+    if (!(parts & BACKWARD_INPUT)) return TRI_OK;
+    TRI_TRY(tri_norm_layer_backward_weight(call, &block->norm1, &store->norm1, inner));
+    return tri_norm_layer_backward_input(call, &block->norm1, &store->norm1, inner, p->residual,
+                                         p->residual);
+}
+
+/* Where the parts are apart, a block that is computed again does both with its input's. */
+static tri_status block_backward(const chunk_pass *p, int64_t i, backward_parts parts)
+{
+    bool again = tri_model_recompute_of(p->model, p->chunk, i) != TRI_RECOMPUTE_NONE;
+    if (again && parts == BACKWARD_WEIGHT) return TRI_OK;
+    if (again) parts = BACKWARD_BOTH;
+    /* vectors' gradients always lie still: only those of matrices are asked for */
+    TRI_TRY(use_block(p, i, true, parts & BACKWARD_WEIGHT));
+    if (again) TRI_TRY(recompute(p, i));
+    TRI_TRY(mlp_backward(p, i, parts));
+    TRI_TRY(attention_backward(p, i, parts));
+    if (!(parts & BACKWARD_WEIGHT)) return TRI_OK;
+    return ready(p, p->model->blocks[p->chunk->first + i].unit);
+}
+
+/* From the gradient of the last norm's output, where the output was, to that of its input. */
+static tri_status head_backward(const chunk_pass *p)
+{
+    tri_model *model = p->model;
+    const tri_norm_store *final = &p->slot->final;
+    TRI_TRY(use_head(p, true));
+    TRI_TRY(tri_norm_layer_backward_weight(&p->call, &model->norm, final, final->y));
+    TRI_TRY(ready(p, model->head_unit));
+    return tri_norm_layer_backward_input(&p->call, &model->norm, final, final->y, NULL,
+                                         p->residual);
+}
+
+static tri_status embed_backward(const chunk_pass *p)
+{
+    tri_model *model = p->model;
+    TRI_TRY(use(p, model->embed_unit, true, -1));
+    TRI_TRY(tri_layer_dropout(&p->call, 0, model->config.hidden, p->residual, p->residual));
+    TRI_TRY(tri_embed_layer_backward_weight(&p->call, &model->embed, p->pass->batch.tokens,
+                                            p->residual));
+    return ready(p, model->embed_unit);
+}
+
+static tri_status chunk_backward(tri_model *model, const tri_model_pass *pass, backward_parts parts)
 {
     TRI_CHECK(model->args.training, TRI_EBUG, "a model without gradients cannot be trained");
-    int64_t rows = batch->sequences * batch->length;
-    TRI_TRY(tri_model_check_batch(model, batch->sequences, batch->length));
-    TRI_TRY(check_ids(model, rows, batch->tokens, false));
-    TRI_TRY(check_ids(model, rows, batch->targets, true));
-    TRI_TRY(tri_model_begin(model));
-    tri_layer_call call = tri_model_call(model, batch->sequences, batch->length);
-    call.dropout = (float)model->config.dropout;
-    call.sample = batch->sample;
-
-    pass_ready report = {ready, arg, model->n_params};
-    tri_loss_backward head = {loss_scale, model->scratch.inner};
-    TRI_TRY(tri_model_forward(model, &call, batch->tokens, false));
-    TRI_TRY(tri_loss_layer_run(&call, &model->loss, model->final.y, batch->targets, &head, loss,
-                               counted));
-    if (!model->config.tied) TRI_TRY(complete(&report, model->loss.head));
-    return backward(model, &call, batch->tokens, &report);
+    chunk_pass p;
+    TRI_TRY(begin(model, pass, &p));
+    bool inputs = parts & BACKWARD_INPUT;
+    if (inputs && p.chunk->has_head) TRI_TRY(head_backward(&p));
+    for (int64_t i = p.chunk->layers - 1; i >= 0; i--)
+        TRI_TRY(block_backward(&p, i, parts));
+    if (!inputs) return TRI_OK;
+    if (p.chunk->has_embed) return embed_backward(&p);
+    int64_t count = tri_layer_outer_rows(&p.call) * model->config.hidden;
+    memcpy(p.slot->blocks[0].norm1.x, p.residual, (size_t)count * tri_dtype_bytes(p.call.dtype));
+    return TRI_OK;
 }
 
-tri_status tri_model_evaluate(tri_model *model, const tri_batch *batch, double *loss,
-                              int64_t *counted)
+tri_status tri_model_backward(tri_model *model, const tri_model_pass *pass)
 {
-    int64_t rows = batch->sequences * batch->length;
-    TRI_TRY(tri_model_check_batch(model, batch->sequences, batch->length));
-    TRI_TRY(check_ids(model, rows, batch->tokens, false));
-    TRI_TRY(check_ids(model, rows, batch->targets, true));
-    TRI_TRY(tri_model_begin(model));
-    tri_layer_call call = tri_model_call(model, batch->sequences, batch->length);
-    TRI_TRY(tri_model_forward(model, &call, batch->tokens, false));
-    return tri_loss_layer_run(&call, &model->loss, model->final.y, batch->targets, NULL, loss,
-                              counted);
+    return chunk_backward(model, pass, BACKWARD_BOTH);
+}
+
+tri_status tri_model_backward_input(tri_model *model, const tri_model_pass *pass)
+{
+    return chunk_backward(model, pass, BACKWARD_INPUT);
+}
+
+tri_status tri_model_backward_weight(tri_model *model, const tri_model_pass *pass)
+{
+    return chunk_backward(model, pass, BACKWARD_WEIGHT);
 }
 
 tri_status tri_model_decode(tri_model *model, bool reset, const int32_t *tokens, int64_t n,
                             float *logits)
 {
-    TRI_CHECK(!model->args.training, TRI_EBUG, "a model that trains has no key/value cache");
+    TRI_CHECK(!model->args.training && model->blocks[0].cache.k, TRI_EBUG,
+              "a model that trains, or lies on several ranks, has no key/value cache");
     int64_t cached = reset ? 0 : model->n_cached;
     TRI_CHECK(n >= 1 && n <= model->config.context - cached, TRI_EINVAL,
               "%lld more tokens after %lld; model.context holds %lld", (long long)n,
               (long long)cached, (long long)model->config.context);
     TRI_TRY(check_ids(model, n, tokens, false));
-    TRI_TRY(tri_model_begin(model));
-    tri_layer_call call = tri_model_call(model, 1, n);
-    call.first_position = cached;
-    TRI_TRY(tri_model_forward(model, &call, tokens, true));
-    const void *last = tri_layer_at(model->final.y, (n - 1) * model->config.hidden, call.dtype);
-    TRI_TRY(tri_loss_layer_logits(&call, &model->loss, 1, last, logits));
+    tri_model_pass pass = {
+        .batch = {.sequences = 1, .length = n, .tokens = tokens}
+    };
+    chunk_pass p;
+    TRI_TRY(begin(model, &pass, &p));
+    p.call.first_position = cached;
+    TRI_TRY(chunk_forward(&p, true));
+    const void *last = tri_layer_at(p.slot->final.y, (n - 1) * model->config.hidden, p.call.dtype);
+    TRI_TRY(tri_loss_layer_logits(&p.call, &model->loss, 1, last, logits));
     model->n_cached = cached + n;
     return TRI_OK;
 }

@@ -33,8 +33,8 @@ static tri_status print(int ranks, int zero, char *out, size_t out_bytes)
                           .kind = TRI_COLL_ALLGATHER,
                           .calls = zero ? 2 : 0,
                           .payload_bytes = 1536};
-    tri_traffic_add(&plan.traffic, &reduce);
-    tri_traffic_add(&plan.traffic, &gather);
+    tri_traffic_add(&plan.messages, &reduce);
+    tri_traffic_add(&plan.messages, &gather);
     plan.bytes[TRI_MEM_WEIGHTS] = 3 << 20;
     plan.bytes[TRI_MEM_DATA] = 1 << 20;
     FILE *stream = fmemopen(out, out_bytes, "w");

@@ -29,7 +29,7 @@ static const tri_device_args one_thread = {.name = "cpu", .n_threads = 1, .yield
 static void expect_planned(const tri_spec *spec, tri_comm *world)
 {
     tri_job_plan plan;
-    tri_status planned = tri_job_plan_make(spec, tri_comm_size(world), &plan);
+    tri_status planned = tri_job_plan_make(spec, tri_comm_size(world), 0, &plan);
     EXPECT(planned == TRI_OK, "no plan: %s", tri_err_last()->text);
     tri_memory memory = tri_device_memory(tri_comm_device(world));
     for (int kind = 0; kind < TRI_MEM_KINDS; kind++) {

@@ -156,7 +156,7 @@ static tri_status put_together(run *r, kept k, const tri_job *job)
 static void expect_memory(const run *r, const tri_job *job)
 {
     tri_job_plan plan;
-    tri_status planned = tri_job_plan_make(&r->spec, r->ranks, &plan);
+    tri_status planned = tri_job_plan_make(&r->spec, r->ranks, 0, &plan);
     EXPECT(planned == TRI_OK, "%s: no plan: %s", r->name, tri_err_last()->text);
     if (planned != TRI_OK) return;
     tri_memory memory = tri_device_memory(tri_comm_device(job->world));

@@ -16,7 +16,9 @@ typedef struct model_rig_args {
     int64_t micro_batch;
     bool serving; /* not training */
     bool apart;   /* gaps between rows */
-    int threads;  /* 0: 1 */
+    bool split;   /* backward of inputs and of weights apart */
+    tri_recompute recompute;
+    int threads; /* 0: 1 */
 } model_rig_args;
 
 typedef struct model_rig {
@@ -28,6 +30,7 @@ typedef struct model_rig {
     tri_arena *arena;
     tri_model *model;
     tri_dtype compute;
+    bool split;
     int n_params;
     int64_t total;   /* elements of the flat buffers */
     int64_t *offset; /* [n_params] */
@@ -117,6 +120,7 @@ static inline tri_status rig_create(const model_rig_args *args, model_rig *rig)
     };
     rig->config = args->config;
     rig->compute = args->compute;
+    rig->split = args->split;
     TRI_TRY(tri_model_config_resolve(&rig->config));
     TRI_TRY(tri_device_create(&device, &rig->device));
     TRI_TRY(tri_kernels_create(rig->device, NULL, &rig->kernels));
@@ -129,6 +133,8 @@ static inline tri_status rig_create(const model_rig_args *args, model_rig *rig)
                             .compute = args->compute,
                             .micro_batch = args->micro_batch,
                             .training = !args->serving,
+                            .split_backward = args->split,
+                            .recompute = args->recompute,
                             .seed = 11};
     TRI_TRY(tri_model_create(&model, &rig->model));
     TRI_TRY(tri_model_export(rig->model, rig->state));
@@ -136,38 +142,6 @@ static inline tri_status rig_create(const model_rig_args *args, model_rig *rig)
     TRI_TRY(tri_arena_commit(rig->arena, rig->device, NULL));
     rig->n_params = tri_model_params(rig->model);
     return rig_memory(rig, args);
-}
-
-/* A batch of pseudo-random tokens; its arrays live as long as the struct. */
-enum { RIG_TOKENS = 4096, RIG_SAMPLES = 64 };
-
-typedef struct rig_batch {
-    int32_t tokens[RIG_TOKENS], targets[RIG_TOKENS];
-    int64_t sample[RIG_SAMPLES];
-    tri_batch batch;
-} rig_batch;
-
-/* Fill it: every `skip`-th target does not count (0: all count). */
-static inline void rig_batch_fill(rig_batch *out, int64_t sequences, int64_t length, int64_t vocab,
-                                  int skip)
-{
-    tri_rng rng = {3, 0, TRI_RNG_TEST};
-    for (int64_t i = 0; i < sequences * length; i++) {
-        out->tokens[i] = (int32_t)(tri_rng_word(rng, (uint64_t)(2 * i)) % (uint64_t)vocab);
-        out->targets[i] = (int32_t)(tri_rng_word(rng, (uint64_t)(2 * i + 1)) % (uint64_t)vocab);
-        if (skip && i % skip == skip - 1) out->targets[i] = -1;
-    }
-    for (int64_t s = 0; s < sequences; s++)
-        out->sample[s] = 1000 + 7 * s;
-    out->batch = (tri_batch){sequences, length, out->tokens, out->targets, out->sample};
-}
-
-/* Sequences [first, first + n) of a batch. */
-static inline tri_batch rig_batch_part(const tri_batch *batch, int64_t first, int64_t n)
-{
-    int64_t at = first * batch->length;
-    return (tri_batch){n, batch->length, batch->tokens + at, batch->targets + at,
-                       batch->sample + first};
 }
 
 #endif

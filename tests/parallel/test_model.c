@@ -4,6 +4,7 @@
  * central differences of the reference, dropout with its mask, generation; and against themselves:
  * micro-batches, fused and separate products, order of completion.
  */
+#include "tests/parallel/model_batch.h"
 #include "tests/parallel/model_reference.h"
 
 enum { SEQUENCES = 2, LENGTH = 5, MAX_PARAMS = 64 };
@@ -73,7 +74,7 @@ static tri_status check_gradients(const model_rig_args *args)
     double loss = 0;
     int64_t counted = 0;
     const float scale = 0.5F;
-    TRI_TRY(tri_model_train(rig.model, &batch.batch, scale, NULL, NULL, &loss, &counted));
+    TRI_TRY(rig_train(&rig, &batch.batch, scale, NULL, &loss, &counted));
     double want_loss = ref_loss(&ref, &batch.batch);
     EXPECT(counted == 8, "%lld tokens counted", (long long)counted);
     EXPECT(fabs(loss - want_loss) < 2e-6 * want_loss, "loss %.9g, reference %.9g", loss, want_loss);
@@ -139,7 +140,7 @@ static tri_status run_split(const model_rig_args *args, const tri_batch *batch, 
     out->counted = 0;
     for (int64_t first = 0; first < batch->sequences; first += step) {
         tri_batch part = rig_batch_part(batch, first, tri_min64(step, batch->sequences - first));
-        TRI_TRY(tri_model_train(rig.model, &part, 1, NULL, NULL, &out->loss, &out->counted));
+        TRI_TRY(rig_train(&rig, &part, 1, NULL, &out->loss, &out->counted));
     }
     int64_t at = 0;
     for (int p = 0; p < rig.n_params; p++) {
@@ -150,15 +151,16 @@ static tri_status run_split(const model_rig_args *args, const tri_batch *batch, 
     return TRI_OK;
 }
 
-static tri_status compare_runs(model_rig_args args, bool apart, int64_t step)
+/* The plain way, whole, against the way that args say, `step` sequences at a time. */
+static tri_status compare_runs(model_rig_args args, int64_t step)
 {
     static run_result whole, other;
     static rig_batch batch;
     rig_batch_fill(&batch, 4, LENGTH, args.config.vocab, 3);
     args.micro_batch = 4;
     args.compute = TRI_F32;
-    TRI_TRY(run_split(&args, &batch.batch, 4, &whole));
-    args.apart = apart;
+    model_rig_args plain = {.config = args.config, .compute = TRI_F32, .micro_batch = 4};
+    TRI_TRY(run_split(&plain, &batch.batch, 4, &whole));
     TRI_TRY(run_split(&args, &batch.batch, step, &other));
     int64_t n = sizeof whole.gradient / sizeof whole.gradient[0];
     double error = tri_test_relative(n, other.gradient, whole.gradient);
@@ -172,40 +174,88 @@ static tri_status compare_runs(model_rig_args args, bool apart, int64_t step)
 
 TRI_TEST(micro_batches_give_the_same_sums)
 {
-    TRI_TRY(compare_runs((model_rig_args){.config = tiny("gpt2", 0, -1, 0.2)}, false, 1));
-    TRI_TRY(compare_runs((model_rig_args){.config = tiny("gpt2", 0, -1, 0)}, false, 3));
-    return compare_runs((model_rig_args){.config = tiny("llama", 2, 0, 0)}, false, 1);
+    TRI_TRY(compare_runs((model_rig_args){.config = tiny("gpt2", 0, -1, 0.2)}, 1));
+    TRI_TRY(compare_runs((model_rig_args){.config = tiny("gpt2", 0, -1, 0)}, 3));
+    return compare_runs((model_rig_args){.config = tiny("llama", 2, 0, 0)}, 1);
 }
 
 TRI_TEST(parts_apart_give_what_fused_parts_give)
 {
-    TRI_TRY(compare_runs((model_rig_args){.config = tiny("gpt2", 0, -1, 0)}, true, 4));
-    return compare_runs((model_rig_args){.config = tiny("llama", 2, 0, 0)}, true, 4);
+    TRI_TRY(compare_runs((model_rig_args){.config = tiny("gpt2", 0, -1, 0), .apart = true}, 4));
+    return compare_runs((model_rig_args){.config = tiny("llama", 2, 0, 0), .apart = true}, 4);
 }
 
-/* Gradients must be final when their parameter is reported, and in strict descending order. */
+/* Recomputed or kept, in one part or two: the same gradients, with dropout too. */
+TRI_TEST(recomputation_and_split_backward_change_nothing)
+{
+    for (int recompute = TRI_RECOMPUTE_NONE; recompute <= TRI_RECOMPUTE_FULL; recompute++)
+        for (int split = 0; split < 2; split++) {
+            model_rig_args args = {.split = split, .recompute = (tri_recompute)recompute};
+            args.config = tiny("gpt2", 0, -1, 0.2);
+            TRI_TRY(compare_runs(args, 4));
+            args.config = tiny("llama", 2, 0, 0);
+            args.apart = true;
+            TRI_TRY(compare_runs(args, 2));
+        }
+    return TRI_OK;
+}
+
+/* Units must be used before they are ready, be ready once, in descending order, and their gradients
+ * final by then. */
 typedef struct ready_log {
     const model_rig *rig;
     int next;
     bool in_order;
+    int visits[64], n_visits; /* as foretold */
+    int at;
     float *copy; /* [total]: gradients as they were when reported */
 } ready_log;
 
-static tri_status note_ready(void *arg, int index)
+static void note_visit(ready_log *log, int visit)
+{
+    log->in_order = log->in_order && log->at < log->n_visits && log->visits[log->at] == visit;
+    log->at++;
+}
+
+static tri_status note_use(void *arg, int unit, bool gradients, int next)
 {
     ready_log *log = arg;
-    log->in_order = log->in_order && index == log->next;
-    log->next = index - 1;
-    int64_t at = log->rig->offset[index];
-    memcpy(log->copy + at, log->rig->gradient + at,
-           (size_t)rig_count(log->rig, index) * sizeof(float));
+    (void)gradients;
+    log->in_order = log->in_order && next < tri_model_units(log->rig->model);
+    note_visit(log, unit);
     return TRI_OK;
 }
 
-static tri_status refuse(void *arg, int index)
+/* What forward and then backward will visit. */
+static void foretell(ready_log *log)
+{
+    int n = 0;
+    tri_model_visits(log->rig->model, 0, TRI_MODEL_FORWARD, log->visits, &n);
+    log->n_visits = n;
+    tri_model_visits(log->rig->model, 0, TRI_MODEL_BACKWARD, log->visits + n, &n);
+    log->n_visits += n;
+}
+
+static tri_status note_ready(void *arg, int unit, bool last)
+{
+    ready_log *log = arg;
+    log->in_order = log->in_order && unit == log->next && last;
+    log->next = unit - 1;
+    note_visit(log, -1 - unit);
+    for (int i = 0; i < log->rig->n_params; i++) {
+        if (tri_model_unit(log->rig->model, i) != unit) continue;
+        int64_t at = log->rig->offset[i];
+        memcpy(log->copy + at, log->rig->gradient + at,
+               (size_t)rig_count(log->rig, i) * sizeof(float));
+    }
+    return TRI_OK;
+}
+
+static tri_status refuse(void *arg, int unit, bool last)
 {
     (void)arg;
-    TRI_CHECK(index != 3, TRI_ECOMM, "no more than %d", index);
+    (void)last;
+    TRI_CHECK(unit != 1, TRI_ECOMM, "no more than %d", unit);
     return TRI_OK;
 }
 
@@ -218,17 +268,22 @@ static tri_status check_ready(const char *family, int tied)
                                          .compute = TRI_F32},
                        &rig));
     rig_batch_fill(&batch, SEQUENCES, LENGTH, rig.config.vocab, 0);
-    ready_log log = {&rig, rig.n_params - 1, true, NULL};
+    ready_log log = {.rig = &rig, .next = tri_model_units(rig.model) - 1, .in_order = true};
+    foretell(&log);
+    EXPECT(log.next == (int)rig.config.layers + 1, "%d units", log.next + 1);
     TRI_TRY(TRI_NEW_ARRAY(rig.total, &log.copy));
     double loss = 0;
     int64_t counted = 0;
-    TRI_TRY(tri_model_train(rig.model, &batch.batch, 1, note_ready, &log, &loss, &counted));
-    EXPECT(log.in_order && log.next == -1, "%s: the last but %d", family, log.next);
+    tri_model_hooks hooks = {&log, note_use, note_ready};
+    TRI_TRY(rig_train(&rig, &batch.batch, 1, &hooks, &loss, &counted));
+    EXPECT(log.in_order && log.next == -1 && log.at == log.n_visits, "%s: the last but %d", family,
+           log.next);
     EXPECT(memcmp(log.copy, rig.gradient, (size_t)rig.total * sizeof(float)) == 0,
            "%s: a gradient changed after it was reported", family);
     TRI_FREE(log.copy);
-    EXPECT_STATUS(tri_model_train(rig.model, &batch.batch, 1, refuse, NULL, &loss, &counted),
-                  TRI_ECOMM, "no more than 3");
+    hooks = (tri_model_hooks){NULL, NULL, refuse};
+    EXPECT_STATUS(rig_train(&rig, &batch.batch, 1, &hooks, &loss, &counted), TRI_ECOMM,
+                  "no more than 1");
     return TRI_OK;
 }
 
@@ -256,16 +311,15 @@ static tri_status check_evaluate(const char *family, int64_t kv_heads)
     rig_batch_fill(&batch, SEQUENCES, LENGTH, rig.config.vocab, 4);
     double loss[3] = {0};
     int64_t counted[3] = {0};
-    TRI_TRY(tri_model_evaluate(rig.model, &batch.batch, &loss[0], &counted[0]));
-    TRI_TRY(tri_model_evaluate(serving.model, &batch.batch, &loss[1], &counted[1]));
-    TRI_TRY(tri_model_train(rig.model, &batch.batch, 1, NULL, NULL, &loss[2], &counted[2]));
+    TRI_TRY(rig_evaluate(&rig, &batch.batch, &loss[0], &counted[0]));
+    TRI_TRY(rig_evaluate(&serving, &batch.batch, &loss[1], &counted[1]));
+    TRI_TRY(rig_train(&rig, &batch.batch, 1, NULL, &loss[2], &counted[2]));
     EXPECT(loss[0] == loss[2] && loss[1] == loss[2], "%s: %.9g %.9g %.9g", family, loss[0], loss[1],
            loss[2]);
     EXPECT(counted[0] == 8 && counted[1] == 8, "%lld %lld", (long long)counted[0],
            (long long)counted[1]);
-    EXPECT_STATUS(
-        tri_model_train(serving.model, &batch.batch, 1, NULL, NULL, &loss[0], &counted[0]),
-        TRI_EBUG, "without gradients");
+    EXPECT_STATUS(rig_train(&serving, &batch.batch, 1, NULL, &loss[0], &counted[0]), TRI_EBUG,
+                  "without gradients");
     return TRI_OK;
 }
 
@@ -325,6 +379,7 @@ TRI_TEST_MAIN(TRI_TEST_ROW(gpt2_gradients), TRI_TEST_ROW(gpt2_gradients_with_dro
               TRI_TEST_ROW(llama_gradients_tied_and_apart),
               TRI_TEST_ROW(micro_batches_give_the_same_sums),
               TRI_TEST_ROW(parts_apart_give_what_fused_parts_give),
+              TRI_TEST_ROW(recomputation_and_split_backward_change_nothing),
               TRI_TEST_ROW(gradients_complete_in_reverse_order),
               TRI_TEST_ROW(evaluate_gives_the_training_loss),
               TRI_TEST_ROW(decode_gives_the_logits_of_the_whole_sequence))

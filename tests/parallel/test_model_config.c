@@ -80,6 +80,36 @@ TRI_TEST(refusals_name_key_value_reason_and_what_is_right)
     return TRI_OK;
 }
 
+/* Stages cover the layers; a large vocabulary takes blocks from the last one; none is empty. */
+TRI_TEST(blocks_are_shared_out_by_cost)
+{
+    tri_model_stage stages[8];
+    for (int n = 1; n <= 8; n++) {
+        tri_model_config config = of_family("llama");
+        config.layers = 24;
+        TRI_TRY(tri_model_config_resolve(&config));
+        TRI_TRY(tri_model_partition(&config, n, stages));
+        int64_t next = 0;
+        for (int s = 0; s < n; s++) {
+            EXPECT(stages[s].first == next && stages[s].layers >= 24 / n - 1 &&
+                       stages[s].layers <= 24 / n + 1,
+                   "%d stages: stage %d has %lld", n, s, (long long)stages[s].layers);
+            next += stages[s].layers;
+        }
+        EXPECT(next == 24, "%d stages have %lld blocks", n, (long long)next);
+    }
+    tri_model_config wide = of_family("gpt2");
+    wide.layers = 12;
+    wide.vocab = 50257;
+    TRI_TRY(tri_model_config_resolve(&wide));
+    TRI_TRY(tri_model_partition(&wide, 4, stages));
+    EXPECT(stages[3].layers < stages[2].layers && stages[3].layers >= 1, "%lld and %lld blocks",
+           (long long)stages[2].layers, (long long)stages[3].layers);
+    EXPECT_STATUS(tri_model_partition(&wide, 13, stages), TRI_EINVAL,
+                  "13 stages for model.layers 12");
+    return TRI_OK;
+}
+
 TRI_TEST_MAIN(TRI_TEST_ROW(gpt2_defaults), TRI_TEST_ROW(llama_defaults),
-              TRI_TEST_ROW(families_are_listed),
+              TRI_TEST_ROW(families_are_listed), TRI_TEST_ROW(blocks_are_shared_out_by_cost),
               TRI_TEST_ROW(refusals_name_key_value_reason_and_what_is_right))

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+/* A job on paper: the same declarations and the same tables as in a run, and nothing committed.
+ */
+#include "launch/env.h"
+#include "launch/job_impl.h"
+#include "runtime/base/alloc.h"
+
+#include <string.h>
+
+/* Messages of a step over all axes, and the four numbers that all ranks share at its end. */
+static void plan_messages(const tri_job *job, tri_traffic_list *out)
+{
+    enum { SHARED_NUMBERS = 4 };
+    const tri_spec *spec = &job->spec;
+    tri_batch batch = {.sequences = spec->batch.micro,
+                       .length = spec->model.context / spec->parallel.context};
+    tri_zero_traffic(job->zero, out);
+    tri_model_traffic(job->model, &batch, tri_job_micro_batches(job), out);
+    tri_stage_traffic(job->stage, out);
+    tri_traffic shared = {.group = "world",
+                          .ranks = tri_mesh_ranks(job->mesh),
+                          .kind = TRI_COLL_ALLREDUCE,
+                          .what = "loss, norm",
+                          .calls = 1,
+                          .payload_bytes = SHARED_NUMBERS * (int64_t)sizeof(double)};
+    tri_traffic_add(out, &shared);
+}
+
+static tri_status plan_stages(const tri_job *job, tri_job_plan *out)
+{
+    out->n_stages = job->schedule->ranks * job->schedule->chunks;
+    TRI_CHECK(out->n_stages <= TRI_JOB_MAX_STAGES, TRI_EINVAL,
+              "parallel.pipeline x parallel.chunks = %d stages; the most are %d", out->n_stages,
+              TRI_JOB_MAX_STAGES);
+    TRI_TRY(tri_job_place_stages(job, out->stages));
+    tri_schedule_times times = {.forward = 1, .backward_input = 1, .backward_weight = 1};
+    tri_schedule_outcome outcome;
+    TRI_TRY(tri_schedule_simulate(job->schedule, &times, false, &outcome));
+    out->bubble = outcome.bubble;
+    return TRI_OK;
+}
+
+/* The numbers of a job whose layout stands. */
+static tri_status plan_fill(const tri_job *job, tri_job_plan *out)
+{
+    const tri_spec *spec = &job->spec;
+    int64_t part = spec->batch.sequences / spec->parallel.data;
+    *out = (tri_job_plan){.accumulation = tri_job_micro_batches(job),
+                          .step_tokens = spec->batch.sequences * spec->model.context,
+                          .flops_per_token =
+                              tri_model_flops_per_token(job->model, spec->model.context)};
+    TRI_TRY(plan_stages(job, out));
+    plan_messages(job, &out->messages);
+    for (int i = 0; i < tri_model_params(job->model); i++)
+        out->params += tri_row_elements(tri_state_row(job->state, i));
+    for (int kind = 0; kind < TRI_MEM_KINDS; kind++)
+        out->bytes[kind] = tri_arena_bytes(job->arena, (tri_mem_kind)kind);
+    out->bytes[TRI_MEM_COMM] += tri_mesh_comm_bytes(job->mesh);
+    int loaders = spec->train.eval_every > 0 ? 2 : 1;
+    out->bytes[TRI_MEM_DATA] += (size_t)loaders * tri_loader_bytes(part, spec->model.context);
+    return TRI_OK;
+}
+
+/* Kernels are real on paper too: their workspaces depend on this processor and the threads. */
+static tri_status plan_layout(tri_job *job, tri_device *device, int n_ranks, int rank)
+{
+    TRI_TRY(tri_kernels_create(device, NULL, &job->kernels));
+    TRI_TRY(tri_job_open_mesh(job, n_ranks, rank));
+    TRI_TRY(tri_job_open_layout(job));
+    return TRI_OK;
+}
+
+tri_status tri_job_plan_make(const tri_spec *spec, int n_ranks, int rank, tri_job_plan *out)
+{
+    int threads = spec->train.threads > 0 ? spec->train.threads : tri_env_threads(n_ranks);
+    tri_device_args args = {.name = "cpu", .n_threads = threads};
+    TRI_AUTO(tri_device) *device = NULL;
+    TRI_TRY(tri_device_create(&args, &device));
+    tri_job *job = NULL;
+    TRI_TRY(TRI_NEW(&job));
+    job->spec = *spec;
+    tri_status rc = plan_layout(job, device, n_ranks, rank);
+    if (rc == TRI_OK) rc = plan_fill(job, out);
+    tri_job_close(&job);
+    TRI_TRY(rc);
+    return TRI_OK;
+}
