@@ -65,9 +65,11 @@ static tri_status pipe_rank_create(const rehearsal *all, int rank, pipe_rank **o
     TRI_TRY(TRI_NEW_ARRAY(schedule->chunks, &pipe->slots));
     TRI_TRY(TRI_NEW_ARRAY((int64_t)n_stages * schedule->micro_batches, &pipe->done));
     int chunk = 0;
-    for (int s = 0; s < n_stages; s++)
-        if (schedule->rank_of[s] == rank)
-            TRI_TRY(TRI_NEW_ARRAY(schedule->slots[s], &pipe->slots[chunk++]));
+    for (int s = 0; s < n_stages; s++) {
+        if (schedule->rank_of[s] != rank) continue;
+        TRI_TRY(TRI_NEW_ARRAY(schedule->slots[s], &pipe->slots[chunk]));
+        chunk++;
+    }
     *out = TRI_MOVE(pipe);
     return TRI_OK;
 }
@@ -184,7 +186,7 @@ static tri_status run_op(void *arg, const tri_op *op)
 {
     pipe_rank *pipe = arg;
     pipe_slot *slot = &pipe->slots[op->chunk][op->slot];
-    pipe_peer *peer = op->peer >= 0 ? &pipe->peers[op->peer] : NULL;
+    const pipe_peer *peer = &pipe->peers[op->peer < 0 ? pipe->rank : op->peer];
     int from = op->stage - 1;
     switch (op->kind) {
     case TRI_OP_FORWARD:

@@ -10,7 +10,7 @@
 
 enum {
     OPS_PER_PASS = 7, /* of one micro-batch on one stage: three computations, four messages */
-    MAX_PASSES = 1 << 24,
+    MAX_PASSES = 1 << 20,
     NAMES_BYTES = 128
 };
 

@@ -195,7 +195,7 @@ TRI_TEST(sizes_are_refused)
         {"interleaved", 4, 2, 3,       "parallel.pipeline 4: the nearest is 4"                  },
         {"1f1b",        0, 1, 8,       "parallel.pipeline 0"                                    },
         {"zb_h1",       4, 1, 0,       "micro-batches 0"                                        },
-        {"1f1b",        8, 1, 1 << 22, "has room for 2097152"                                   },
+        {"1f1b",        8, 1, 1 << 22, "has room for 131072"                                    },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         TRI_AUTO(tri_schedule) *schedule = NULL;
