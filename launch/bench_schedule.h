@@ -18,8 +18,8 @@
 TRI_MUST_USE tri_status tri_bench_schedule_run(const tri_schedule *schedule,
                                                const tri_schedule_times *times, double *seconds);
 
-/* All schedules on 2, 4 and 8 ranks: the median of measured makespans, against the simulator's as the
- * limit. Not collective; refuses a world of several processes.
+/* All schedules on 2, 4 and 8 ranks: the shortest of the measured makespans, against the simulator's
+ * as the limit. Not collective; refuses a world of several processes.
  *
  * Errors: TRI_EINVAL arguments; those of tri_bench_schedule_run. */
 TRI_MUST_USE tri_status tri_bench_schedule(const tri_bench_args *args);
