@@ -32,6 +32,8 @@ void tri_report_print(const tri_report *report, FILE *stream)
         fprintf(stream, "rank %d of %d, host %s", report->rank, report->n_ranks, report->host);
     if (report->step >= 0)
         fprintf(stream, "%sstep %lld", report->n_ranks > 1 ? ", " : "", (long long)report->step);
+    if (report->step >= 0 && report->operation && report->operation[0])
+        fprintf(stream, ", %s", report->operation);
     fprintf(stream, "%s%s %s\n", report->n_ranks > 1 || report->step >= 0 ? ": " : "",
             tri_status_name(err->code), tri_status_text(err->code));
     if (err->text[0]) fprintf(stream, "  %s\n", err->text);
@@ -78,10 +80,14 @@ int tri_report_end(const tri_session *session, tri_status status)
         return exit_code;
     }
 
+    tri_health_leave(session->health);
+    tri_activity_now now = {0};
+    if (session->device) now = tri_activity_read(tri_device_activity(session->device));
     tri_report report = {.rank = rank,
                          .n_ranks = n_ranks,
                          .host = session->env.host,
                          .step = session->step,
+                         .operation = now.text,
                          .has_frames = status != TRI_EINVAL || session->env.log > TRI_LOG_INFO,
                          .err = *tri_err_last()};
     report.err.code = status;

@@ -9,7 +9,8 @@
 typedef struct tri_report {
     int rank, n_ranks;
     const char *host;
-    int64_t step; /* -1: none begun */
+    int64_t step;          /* -1: none begun */
+    const char *operation; /* what it was doing, or "" */
     bool has_frames;
     tri_err err;
 } tri_report;

@@ -47,8 +47,20 @@ void tri_session_log_to(tri_session *session, const char *folder)
         session->env.log > TRI_LOG_INFO ? (int)session->env.log : TRI_LOG_INFO;
 }
 
+tri_status tri_session_watch(tri_session *session, const char *run_dir, double hang_seconds)
+{
+    tri_health_args args = {.world = session->world,
+                            .run_dir = run_dir,
+                            .host = session->env.host,
+                            .hang_seconds = hang_seconds,
+                            .erases_line = session->log.erases_line};
+    TRI_TRY(tri_health_open(&args, &session->health));
+    return TRI_OK;
+}
+
 void tri_session_close(tri_session *session)
 {
+    tri_health_close(&session->health);
     tri_comm_close(&session->world);
     tri_device_destroy(&session->device);
     session->log.file = NULL;

@@ -6,12 +6,14 @@
 #define TRI_LAUNCH_SESSION_H
 
 #include "launch/env.h"
+#include "launch/health.h"
 #include "launch/spec.h"
 
 typedef struct tri_session {
     tri_env env;
     tri_device *device; /* NULL: not open */
     tri_comm *world;    /* NULL: not open */
+    tri_health *health; /* NULL: nobody watches */
     int64_t step;       /* last step begun, for the error report; -1: none */
     FILE *log_file;
     tri_log_sink log;
@@ -36,7 +38,12 @@ TRI_MUST_USE tri_status tri_session_open_job(tri_session *session, const char *p
  * warning. */
 void tri_session_log_to(tri_session *session, const char *folder);
 
-/* Close world, device and log. Collective over the world; not called on an error path of a
+/* Watch over the ranks from now on (launch/health.h), with the folder RUN for reports. Collective:
+ * world. Errors: tri_health_open's. */
+TRI_MUST_USE tri_status tri_session_watch(tri_session *session, const char *run_dir,
+                                          double hang_seconds);
+
+/* Close the watch, world, device and log. Collective over the world; not called on an error path of a
  * multi-rank job. */
 void tri_session_close(tri_session *session);
 

@@ -56,11 +56,18 @@ tri_status tri_train_step(tri_job *job, bool stop, tri_step_result *out)
     double share[SHARES] = {[SHARE_STOP] = stop};
     int64_t step = job->counters.step + 1;
 
+    tri_activity *now = tri_device_activity(device);
+    tri_activity_step(now, step);
+
     tri_loader_batch batch;
+    tri_activity_begin(now, "reading the batch");
     TRI_TRY(tri_loader_next(job->loader, &batch));
+    tri_activity_next(now, "forward and backward");
     TRI_TRY(tri_zero_begin(job->zero));
     TRI_TRY(backward(job, &batch, share));
+    tri_activity_next(now, "reducing gradients");
     TRI_TRY(tri_zero_reduce_wait(job->zero));
+    tri_activity_next(now, "summing loss and norm");
     TRI_TRY(tri_zero_sum_squares(job->zero, &share[SHARE_SQUARES]));
     TRI_TRY(tri_allreduce(job->world, tri_span_make(share, SHARES, TRI_F64), TRI_SUM, NULL));
 
@@ -72,8 +79,11 @@ tri_status tri_train_step(tri_job *job, bool stop, tri_step_result *out)
 
     double lr =
         job->spec.optimizer.lr * tri_lr_factor(&job->spec.schedule, step, job->spec.train.steps);
+    tri_activity_next(now, "update");
     TRI_TRY(tri_optim_step(job->optim, step, lr, tri_clip_factor(norm, job->spec.optimizer.clip)));
+    tri_activity_next(now, "gathering weights");
     TRI_TRY(tri_zero_gather(job->zero));
+    tri_activity_end(now);
 
     job->counters.step = step;
     job->counters.samples += job->spec.batch.sequences;
@@ -195,6 +205,7 @@ static tri_status run_open(train_run *run)
     TRI_TRY(tri_job_open(&run->spec, TRI_JOB_TRAIN, run->session->world, &run->job));
     TRI_TRY(tri_run_dir_open(&run->spec, run->session->world, &run->dir));
     tri_session_log_to(run->session, run->dir.log);
+    TRI_TRY(tri_session_watch(run->session, run->dir.path, run->spec.train.hang_seconds));
     TRI_TRY(start_or_resume(run));
     TRI_TRY(tri_agree(run->session->world, open_records(run)));
     TRI_TRY(tri_peak_measure(run->job->kernels, run->spec.precision, run->session->world,
@@ -239,7 +250,10 @@ static tri_status record(train_run *run, const tri_step_result *step, bool evalu
 static tri_status evaluate(train_run *run)
 {
     int64_t tokens = 0;
+    tri_activity *now = tri_device_activity(run->session->device);
+    tri_activity_begin(now, "evaluation");
     TRI_TRY(tri_job_evaluate(run->job, run->spec.train.eval_batches, &run->eval_loss, &tokens));
+    tri_activity_end(now);
     if (is_root(run)) {
         tri_progress_end(&run->progress);
         tri_log(TRI_LOG_INFO, "step %lld: held-out loss %.4f nats per token (%lld tokens)",
@@ -251,6 +265,15 @@ static tri_status evaluate(train_run *run)
 static bool is_due(int64_t every, int64_t step)
 {
     return every > 0 && step % every == 0;
+}
+
+static tri_status save(train_run *run)
+{
+    tri_activity *now = tri_device_activity(run->session->device);
+    tri_activity_begin(now, "saving a checkpoint");
+    TRI_TRY(tri_job_save(run->job, run->dir.checkpoints));
+    tri_activity_end(now);
+    return TRI_OK;
 }
 
 /* Steps until the last one, or until some rank was asked to stop. */
@@ -273,8 +296,7 @@ static tri_status run_steps(train_run *run, bool *stopped)
             tri_progress_end(&run->progress);
             tri_resident_log(run->session->device);
         }
-        if (is_due(run->spec.checkpoint.every, at) || at == steps || *stopped)
-            TRI_TRY(tri_job_save(job, run->dir.checkpoints));
+        if (is_due(run->spec.checkpoint.every, at) || at == steps || *stopped) TRI_TRY(save(run));
     }
     return TRI_OK;
 }
@@ -309,6 +331,7 @@ tri_status tri_cmd_train(const tri_cmd_args *args)
     bool stopped = false;
     TRI_TRY(run_steps(&run, &stopped));
     TRI_TRY(tri_agree(args->session->world, run_finish(&run, stopped)));
+    tri_health_close(&args->session->health);
     tri_job_close(&run.job);
     tri_run_dir_close(&run.dir);
     return TRI_OK;

@@ -8,7 +8,6 @@
 #include "runtime/base/alloc.h"
 #include "runtime/base/clock.h"
 
-#include <assert.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -83,24 +82,22 @@ tri_trace *tri_activity_trace(const tri_activity *activity)
 
 void tri_activity_step(tri_activity *activity, int64_t step)
 {
+    activity->depth = 0;
     show(activity, step);
 }
 
-void tri_activity_begin(tri_activity *activity, const char *format, ...)
+static void begin(tri_activity *activity, const char *format, va_list args)
 {
     if (activity->depth++ >= TRI_ACTIVITY_DEPTH) return;
     activity_level *level = &activity->levels[activity->depth - 1];
     level->begin_ns = tri_clock_ns();
-    va_list args;
-    va_start(args, format);
     vsnprintf(level->text, sizeof level->text, format, args);
-    va_end(args);
     show(activity, -1);
 }
 
-void tri_activity_end(tri_activity *activity)
+static void end(tri_activity *activity)
 {
-    assert(activity->depth > 0);
+    if (activity->depth == 0) return; /* a step began within */
     if (activity->depth-- > TRI_ACTIVITY_DEPTH) return;
     const activity_level *level = &activity->levels[activity->depth];
     tri_trace *trace = tri_activity_trace(activity);
@@ -110,6 +107,28 @@ void tri_activity_end(tri_activity *activity)
         snprintf(event.name, sizeof event.name, "%.*s", TRI_TRACE_NAME_BYTES - 1, level->text);
         tri_trace_add(trace, "compute", &event);
     }
+}
+
+void tri_activity_begin(tri_activity *activity, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    begin(activity, format, args);
+    va_end(args);
+}
+
+void tri_activity_next(tri_activity *activity, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    end(activity);
+    begin(activity, format, args);
+    va_end(args);
+}
+
+void tri_activity_end(tri_activity *activity)
+{
+    end(activity);
     show(activity, -1);
 }
 

@@ -50,11 +50,14 @@ void tri_activity_place(tri_activity *activity, tri_activity_cell *cell);
 void tri_activity_set_trace(tri_activity *activity, tri_trace *trace);
 tri_trace *tri_activity_trace(const tri_activity *activity);
 
-/* A step begins: counted from 1. Not collective. */
+/* A step begins: counted from 1; what was under way is forgotten. Not collective. */
 void tri_activity_step(tri_activity *activity, int64_t step);
 
 /* Begin an operation within the one that is under way, "backward of micro-batch 2". Not collective. */
 void tri_activity_begin(tri_activity *activity, const char *format, ...) TRI_PRINTF(2, 3);
+
+/* The innermost operation is done, and this one follows it. Not collective. */
+void tri_activity_next(tri_activity *activity, const char *format, ...) TRI_PRINTF(2, 3);
 
 /* The innermost operation is done. Not collective. */
 void tri_activity_end(tri_activity *activity);

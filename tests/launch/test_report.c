@@ -28,12 +28,18 @@ TRI_TEST(form_of_many_ranks)
 {
     char got[1024] = "";
     char want[1024];
-    tri_report report = {.rank = 3, .n_ranks = 8, .host = "n02", .step = 1200, .has_frames = true};
+    tri_report report = {.rank = 3,
+                         .n_ranks = 8,
+                         .host = "n02",
+                         .step = 1200,
+                         .operation = "backward of micro-batch 2",
+                         .has_frames = true};
     EXPECT(fail() == TRI_EIO, "no failure");
     tri_err_take(&report.err);
     print(&report, got, sizeof got);
     snprintf(want, sizeof want,
-             "error: rank 3 of 8, host n02, step 1200: TRI_EIO file or socket error\n"
+             "error: rank 3 of 8, host n02, step 1200, backward of micro-batch 2: TRI_EIO file or "
+             "socket error\n"
              "  shard /tmp/rank-3.h5: write of 4096 bytes\n"
              "  at fail_inside (%s:%d)\n"
              "  at fail (%s:%d)\n"
