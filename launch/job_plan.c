@@ -3,6 +3,7 @@
  */
 #include "launch/env.h"
 #include "launch/job_impl.h"
+#include "launch/trace_file.h"
 #include "runtime/base/alloc.h"
 
 #include <string.h>
@@ -56,6 +57,8 @@ static tri_status plan_fill(const tri_job *job, tri_job_plan *out)
     for (int kind = 0; kind < TRI_MEM_KINDS; kind++)
         out->bytes[kind] = tri_arena_bytes(job->arena, (tri_mem_kind)kind);
     out->bytes[TRI_MEM_COMM] += tri_mesh_comm_bytes(job->mesh);
+    out->bytes[TRI_MEM_WORKSPACE] +=
+        tri_trace_file_bytes(tri_mesh_ranks(job->mesh), spec->train.trace, 0);
     int loaders = spec->train.eval_every > 0 ? 2 : 1;
     out->bytes[TRI_MEM_DATA] += (size_t)loaders * tri_loader_bytes(part, spec->model.context);
     return TRI_OK;

@@ -12,6 +12,7 @@
 #include "launch/resident.h"
 #include "launch/run_dir.h"
 #include "launch/signals.h"
+#include "launch/trace_file.h"
 #include "optim/clip.h"
 #include "runtime/base/alloc.h"
 #include "runtime/base/clock.h"
@@ -106,6 +107,7 @@ typedef struct train_run {
     tri_run_dir dir;
     tri_metrics *metrics; /* rank 0 */
     tri_progress progress;
+    tri_trace_file *trace; /* NULL: none was asked for */
     double peak_flops_per_s;
     double flops_per_token;
     double eval_loss; /* of the last evaluation; NaN: none yet */
@@ -198,6 +200,34 @@ static tri_status open_records(train_run *run)
     return TRI_OK;
 }
 
+/* Operations of the schedule are what this rank does: in reports and in the trace. */
+static void begin_operation(void *activity, const tri_op *op)
+{
+    char name[TRI_ACTIVITY_BYTES];
+    tri_activity_begin(activity, "%s", tri_op_name(op, name, sizeof name));
+}
+
+static void end_operation(void *activity, const tri_op *op)
+{
+    (void)op;
+    tri_activity_end(activity);
+}
+
+static tri_status open_observers(train_run *run)
+{
+    tri_stage_observer observer = {.arg = tri_device_activity(run->session->device),
+                                   .begin = begin_operation,
+                                   .end = end_operation};
+    tri_stage_observe(run->job->stage, &observer);
+    char path[TRI_RUN_PATH_BYTES + 16];
+    snprintf(path, sizeof path, "%s/trace.json", run->dir.path);
+    tri_trace_file_args trace = {
+        .mesh = run->job->mesh, .steps = run->spec.train.trace, .path = path};
+    TRI_TRY(tri_trace_file_open(&trace, &run->trace));
+    TRI_TRY(tri_session_watch(run->session, run->dir.path, run->spec.train.hang_seconds));
+    return TRI_OK;
+}
+
 static tri_status run_open(train_run *run)
 {
     TRI_TRY(show_ranks(run));
@@ -205,7 +235,7 @@ static tri_status run_open(train_run *run)
     TRI_TRY(tri_job_open(&run->spec, TRI_JOB_TRAIN, run->session->world, &run->job));
     TRI_TRY(tri_run_dir_open(&run->spec, run->session->world, &run->dir));
     tri_session_log_to(run->session, run->dir.log);
-    TRI_TRY(tri_session_watch(run->session, run->dir.path, run->spec.train.hang_seconds));
+    TRI_TRY(open_observers(run));
     TRI_TRY(start_or_resume(run));
     TRI_TRY(tri_agree(run->session->world, open_records(run)));
     TRI_TRY(tri_peak_measure(run->job->kernels, run->spec.precision, run->session->world,
@@ -297,7 +327,9 @@ static tri_status run_steps(train_run *run, bool *stopped)
             tri_resident_log(run->session->device);
         }
         if (is_due(run->spec.checkpoint.every, at) || at == steps || *stopped) TRI_TRY(save(run));
+        TRI_TRY(tri_trace_file_step(run->trace));
     }
+    TRI_TRY(tri_trace_file_finish(run->trace));
     return TRI_OK;
 }
 
@@ -331,6 +363,7 @@ tri_status tri_cmd_train(const tri_cmd_args *args)
     bool stopped = false;
     TRI_TRY(run_steps(&run, &stopped));
     TRI_TRY(tri_agree(args->session->world, run_finish(&run, stopped)));
+    tri_trace_file_destroy(&run.trace);
     tri_health_close(&args->session->health);
     tri_job_close(&run.job);
     tri_run_dir_close(&run.dir);
