@@ -299,7 +299,9 @@ static tri_status backward_task(const tri_attention_plan *plan, const backward_b
 
 static backward_buffers buffers_of(const tri_attention_plan *plan, size_t share, int thread)
 {
-    tri_attention_cutter cutter = {(char *)plan->args->workspace + (size_t)thread * share, 0};
+    char *workspace = plan->args->workspace;
+    assert(workspace);
+    tri_attention_cutter cutter = {workspace + (size_t)thread * share, 0};
     return backward_cut(plan, &cutter);
 }
 

@@ -50,8 +50,9 @@ static tri_status run(tri_kernels *kernels, const char *kernel, tri_dtype dtype,
 tri_status tri_quantize(tri_kernels *kernels, tri_dtype dtype, int64_t n, const void *in, int bits,
                         uint8_t *out, float *scales)
 {
-    tri_simd_quantized numbers = {
-        .n = n, .bits = bits, .bf16 = dtype == TRI_BF16, .in = in, .bytes = out, .scales = scales};
+    tri_simd_quantized numbers = {.n = n, .bits = bits, .bf16 = dtype == TRI_BF16, .in = in};
+    numbers.bytes = out;
+    numbers.scales = scales;
     TRI_TRY(run(kernels, "quantisation", dtype, &numbers, quantize));
     return TRI_OK;
 }

@@ -20,7 +20,7 @@ static void order_draw(world *w, int order[], int n)
 {
     for (int i = 0; i < n; i++) {
         int j = (int)draw(w, i + 1);
-        order[i] = order[j];
+        if (j < i) order[i] = order[j];
         order[j] = i;
     }
 }

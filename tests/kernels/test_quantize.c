@@ -28,7 +28,7 @@ static float scale_of(const float *x, int64_t n, int bits)
         if (!isfinite(x[i])) return NAN;
         largest = fmaxf(largest, fabsf(x[i]));
     }
-    return largest < 127 * 0x1p-126f ? 0 : largest / (bits == 4 ? 7 : 127);
+    return largest < 127 * 0x1p-126f ? 0 : largest / (bits == 4 ? 7.0F : 127.0F);
 }
 
 /* The integer that stands for number i. */
