@@ -182,8 +182,9 @@ static tri_status make_zero(tri_job *job, tri_zero_param *params, tri_zero_pass 
                           .n_units = tri_model_units(job->model),
                           .bucket_bytes = (int64_t)(spec->parallel.bucket_mb * 1048576),
                           .prefetch = spec->parallel.prefetch,
-                          .quantize_weights = (tri_quantize)spec->parallel.quantize_weights,
-                          .quantize_gradients = (tri_quantize)spec->parallel.quantize_gradients,
+                          .quantize_weights = (tri_quantize_kind)spec->parallel.quantize_weights,
+                          .quantize_gradients =
+                              (tri_quantize_kind)spec->parallel.quantize_gradients,
                           .compute = spec->precision,
                           .training = (job->use == TRI_JOB_TRAIN),
                           .kernels = job->kernels,

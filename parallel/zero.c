@@ -2,7 +2,7 @@
 /* Life of a sharded set of parameters: planned, declared, bound. What moves is in parallel/zero/. */
 #include "parallel/zero.h"
 
-#include "parallel/zero/zero_impl.h"
+#include "parallel/zero/quantize.h"
 #include "runtime/base/alloc.h"
 
 #include <string.h>
@@ -15,6 +15,8 @@ static tri_status check_args(const tri_zero_args *args)
               TRI_EBUG, "prefetch %d, %d gradient buffers, %lld micro-batches, %lld passes",
               args->prefetch, args->grad_buffers, (long long)args->micro_batches,
               (long long)args->n_passes);
+    TRI_CHECK(args->quantize_weights != TRI_QUANTIZE_INT4, TRI_EINVAL,
+              "parallel.quantize_weights is int4: weights travel as they are (none) or as int8");
     bool unit_fits = !args->is_guest || (args->tied_unit >= 0 && args->tied_unit < args->n_units);
     TRI_CHECK(args->tied_param < args->n_params && unit_fits, TRI_EBUG,
               "parameter %d of %d is tied, read by unit %d of %d", args->tied_param, args->n_params,
@@ -70,11 +72,23 @@ void tri_zero_destroy(tri_zero **out)
     TRI_FREE(*out);
 }
 
-static tri_status declare_pool(zero_pool *pool, tri_arena *arena, tri_dtype dtype)
+/* Buffers of units, and of their messages where these are quantised: of weights one for each rank that
+ * updates some, of gradients one for each that keeps some. */
+static tri_status declare_pool(tri_zero *zero, tri_arena *arena, zero_level level)
 {
-    for (int s = 0; s < pool->n; s++)
-        TRI_TRY(tri_arena_add_shared(arena, TRI_MEM_WORKSPACE, pool->slots[s].capacity, dtype,
-                                     &pool->slots[s].data));
+    bool is_weights = level == ZERO_WEIGHTS;
+    bool packs = is_weights ? zero->args.quantize_weights != TRI_QUANTIZE_NONE
+                            : zero->args.quantize_gradients != TRI_QUANTIZE_NONE;
+    int messages = zero->args.group[is_weights ? ZERO_OPTIMIZER : ZERO_GRADIENTS];
+    for (int s = 0; s < zero->pool[level].n; s++) {
+        zero_slot *slot = &zero->pool[level].slots[s];
+        TRI_TRY(tri_arena_add_shared(arena, TRI_MEM_WORKSPACE, slot->capacity,
+                                     is_weights ? zero->args.compute : TRI_F32, &slot->data));
+        if (!packs) continue;
+        int64_t bytes = tri_zero_packed_bytes(zero, level, slot->capacity, messages);
+        TRI_TRY(
+            tri_arena_add_shared(arena, TRI_MEM_WORKSPACE, bytes, TRI_U8, (void **)&slot->packed));
+    }
     return TRI_OK;
 }
 
@@ -99,11 +113,14 @@ tri_status tri_zero_declare(tri_zero *zero, tri_arena *arena)
                                      (void **)&zero->gradient));
     TRI_TRY(tri_arena_add_shared(arena, TRI_MEM_WEIGHTS, elements[ZERO_WEIGHTS], zero->args.compute,
                                  &zero->weight));
-    if (tri_zero_has_master(zero))
+    if (zero->packed_bytes > 0)
+        TRI_TRY(tri_arena_add_shared(arena, TRI_MEM_WEIGHTS, zero->packed_bytes, TRI_U8,
+                                     (void **)&zero->packed));
+    if (elements[ZERO_OPTIMIZER] > 0)
         TRI_TRY(tri_arena_add(arena, TRI_MEM_WEIGHTS, elements[ZERO_OPTIMIZER], TRI_F32,
                               (void **)&zero->master));
-    TRI_TRY(declare_pool(&zero->pool[ZERO_WEIGHTS], arena, zero->args.compute));
-    TRI_TRY(declare_pool(&zero->pool[ZERO_GRADIENTS], arena, TRI_F32));
+    TRI_TRY(declare_pool(zero, arena, ZERO_WEIGHTS));
+    TRI_TRY(declare_pool(zero, arena, ZERO_GRADIENTS));
     TRI_TRY(declare_guest(zero, arena));
     for (int s = 0; s < zero->n_sums && zero->args.training; s++)
         if (zero->sums[s].count > 0)
@@ -145,7 +162,7 @@ int tri_zero_shards(const tri_zero *zero)
 /* Where element `at` of a bucket, which this rank updates, lies in the master. */
 static float *master_at(const tri_zero *zero, const zero_bucket *bucket, int64_t at)
 {
-    if (!tri_zero_has_master(zero)) return tri_zero_weight_span(zero, bucket, at, 0).data;
+    if (!tri_zero_has_master(zero, bucket)) return tri_zero_weight_span(zero, bucket, at, 0).data;
     return zero->master + bucket->offset[ZERO_OPTIMIZER] + at -
            tri_zero_begin_of(zero, bucket, ZERO_OPTIMIZER);
 }
@@ -160,7 +177,9 @@ tri_zero_shard tri_zero_shard_at(const tri_zero *zero, int index)
     int64_t at = param->offset + shard.begin;
     shard.weight = master_at(zero, bucket, at);
     if (zero->gradient) shard.gradient = tri_zero_gradient_span(zero, bucket, at, 0).data;
-    if (tri_zero_has_master(zero)) shard.copy = tri_zero_weight_span(zero, bucket, at, 0).data;
+    bool has_copy =
+        tri_zero_has_master(zero, bucket) && !tri_zero_packs(zero, bucket, ZERO_WEIGHTS);
+    if (has_copy) shard.copy = tri_zero_weight_span(zero, bucket, at, 0).data;
     return shard;
 }
 

@@ -36,7 +36,11 @@ typedef struct tri_zero_param {
     int tensor_sum; /* neighbouring ranks of the tensor axis over which its gradient must be summed; 1: none */
 } tri_zero_param;
 
-typedef enum tri_quantize { TRI_QUANTIZE_NONE, TRI_QUANTIZE_INT8, TRI_QUANTIZE_INT4 } tri_quantize;
+typedef enum tri_quantize_kind {
+    TRI_QUANTIZE_NONE,
+    TRI_QUANTIZE_INT8,
+    TRI_QUANTIZE_INT4
+} tri_quantize_kind;
 
 /* One visit of a unit in a step, for the prediction. */
 typedef struct tri_zero_pass {
@@ -56,10 +60,12 @@ typedef struct tri_zero_args {
     int prefetch;     /* 0: units are gathered when used; n: the next one ahead, n + 1 stay here */
     int grad_buffers; /* units of one size whose gradients may be incomplete or on their way at a time,
                        * where gradients are shared; 0: 2 */
-    tri_quantize quantize_weights, quantize_gradients; /* what travels; weights: none or int8 */
-    tri_dtype compute;                                 /* fp32: the weights are their own master */
-    bool training;                                     /* false: no gradients */
-    tri_kernels *kernels;                              /* NULL on paper */
+    /* how matrices travel: weights (none or int8) wherever new ones do, gradients over their own
+     * group; vectors, and sums over other groups, as they are */
+    tri_quantize_kind quantize_weights, quantize_gradients;
+    tri_dtype compute;    /* fp32: the weights are their own master */
+    bool training;        /* false: no gradients */
+    tri_kernels *kernels; /* NULL on paper */
     /* A tied parameter that the last stage reads though its row is at the first: its index, -1: none
      * or both on one rank; `ends` joins the two ranks (NULL on paper), rank 0 is the owner. The guest's
      * unit is `tied_unit` there. */

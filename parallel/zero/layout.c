@@ -2,8 +2,9 @@
 /* The flat layout: parameters from the last to the first, as backward completes them, in buckets;
  * then units, and pools of buffers for those whose weights or gradients are shared.
  */
-#include "parallel/zero/zero_impl.h"
+#include "parallel/zero/quantize.h"
 
+#include "kernels/quantize.h"
 #include "runtime/base/alloc.h"
 #include "runtime/base/int.h"
 
@@ -49,11 +50,22 @@ static zero_bucket *open_bucket(tri_zero *zero, int sort)
 static void close_bucket(tri_zero *zero, zero_bucket *bucket)
 {
     const zero_split *split = tri_zero_split_of(zero, bucket);
-    bucket->count = tri_round_up(bucket->count, (int64_t)split->size[ZERO_OPTIMIZER] * ZERO_ALIGN);
+    bool packs = tri_zero_packs(zero, bucket, ZERO_WEIGHTS);
+    bool has_blocks = packs || tri_zero_packs(zero, bucket, ZERO_GRADIENTS);
+    int64_t align = has_blocks ? TRI_QUANTIZE_BLOCK : ZERO_ALIGN;
+    bucket->count = tri_round_up(bucket->count, split->size[ZERO_OPTIMIZER] * align);
+    /* weights: where they are kept quantised, not as they are, unless all of them are kept */
+    const bool kept[ZERO_LEVELS] = {!packs || split->size[ZERO_WEIGHTS] == 1, true,
+                                    tri_zero_has_master(zero, bucket)};
     for (int level = 0; level < ZERO_LEVELS; level++) {
         bucket->offset[level] = zero->elements[level];
-        zero->elements[level] += tri_zero_piece(zero, bucket, (zero_level)level);
+        if (kept[level]) zero->elements[level] += tri_zero_piece(zero, bucket, (zero_level)level);
     }
+    bucket->packed_offset = zero->packed_bytes;
+    if (packs)
+        zero->packed_bytes +=
+            tri_zero_packed_bytes(zero, ZERO_WEIGHTS, tri_zero_piece(zero, bucket, ZERO_WEIGHTS),
+                                  split->size[ZERO_OPTIMIZER] / split->size[ZERO_WEIGHTS]);
 }
 
 static void put_param(tri_zero *zero, zero_bucket *bucket, int i)
@@ -202,6 +214,14 @@ tri_span tri_zero_weight_span(const tri_zero *zero, const zero_bucket *bucket, i
         bucket->offset[ZERO_WEIGHTS] + begin - tri_zero_begin_of(zero, bucket, ZERO_WEIGHTS);
     tri_span all = tri_span_make(zero->weight, zero->elements[ZERO_WEIGHTS], zero->args.compute);
     return tri_span_part(all, at, count);
+}
+
+tri_span tri_zero_kept_span(const tri_zero *zero, const zero_bucket *bucket, zero_level level)
+{
+    if (tri_zero_packs(zero, bucket, ZERO_WEIGHTS))
+        return tri_zero_packed_span(zero, bucket, level);
+    return tri_zero_weight_span(zero, bucket, tri_zero_begin_of(zero, bucket, level),
+                                tri_zero_piece(zero, bucket, level));
 }
 
 tri_span tri_zero_gradient_span(const tri_zero *zero, const zero_bucket *bucket, int64_t begin,

@@ -14,6 +14,8 @@ typedef struct zero_slot {
     uint64_t used;
     tri_event event; /* of its gather */
     void *data;
+    uint8_t *packed; /* quantised, before or after it travels; NULL: travels as it is */
+    bool is_packed;  /* what was gathered must be unpacked yet */
 } zero_slot;
 
 typedef struct zero_pool {

@@ -3,7 +3,7 @@
  * there to its piece of weights, and to the far end of a tied parameter.
  */
 #include "kernels/pointwise.h"
-#include "parallel/zero/zero_impl.h"
+#include "parallel/zero/quantize.h"
 
 #include <string.h>
 
@@ -15,11 +15,8 @@ static tri_status gather_hop(tri_zero *zero, zero_bucket *bucket, const zero_gro
     bucket->event = (tri_event){0};
     if (group->size == 1) return TRI_OK;
     zero_level to = from - 1;
-    tri_span mine = tri_zero_weight_span(zero, bucket, tri_zero_begin_of(zero, bucket, from),
-                                         tri_zero_piece(zero, bucket, from));
-    tri_span all = tri_zero_weight_span(zero, bucket, tri_zero_begin_of(zero, bucket, to),
-                                        tri_zero_piece(zero, bucket, to));
-    TRI_TRY(tri_allgather(group->comm, mine, all, &bucket->event));
+    TRI_TRY(tri_allgather(group->comm, tri_zero_kept_span(zero, bucket, from),
+                          tri_zero_kept_span(zero, bucket, to), &bucket->event));
     return TRI_OK;
 }
 
@@ -55,7 +52,7 @@ static tri_status send_tied(tri_zero *zero)
     if (tri_zero_is_pooled(zero, bucket, ZERO_WEIGHTS)) {
         int slot = -1;
         TRI_TRY(tri_zero_fetch(zero, param->bucket, -1, &slot));
-        TRI_TRY(tri_event_wait(zero->pool[ZERO_WEIGHTS].slots[slot].event));
+        TRI_TRY(tri_zero_slot_wait(zero, slot));
         whole =
             tri_span_make(zero->pool[ZERO_WEIGHTS].slots[slot].data, bucket->count, args->compute);
     } else {
@@ -70,6 +67,8 @@ tri_status tri_zero_gather(tri_zero *zero)
     forget_units(zero);
     for (int b = 0; b < zero->n_buckets; b++) {
         zero_bucket *bucket = &zero->buckets[b];
+        if (tri_zero_packs(zero, bucket, ZERO_WEIGHTS))
+            TRI_TRY(tri_zero_pack_weights(zero, bucket));
         TRI_TRY(gather_hop(zero, bucket, &tri_zero_split_of(zero, bucket)->finish, ZERO_OPTIMIZER));
     }
     for (int b = 0; b < zero->n_buckets; b++) {
@@ -78,8 +77,12 @@ tri_status tri_zero_gather(tri_zero *zero)
             gather_hop(zero, bucket, &tri_zero_split_of(zero, bucket)->publish, ZERO_GRADIENTS));
     }
     for (int b = 0; b < zero->n_buckets; b++) {
-        TRI_TRY(tri_event_wait(zero->buckets[b].event));
-        zero->buckets[b].event = (tri_event){0};
+        zero_bucket *bucket = &zero->buckets[b];
+        TRI_TRY(tri_event_wait(bucket->event));
+        bucket->event = (tri_event){0};
+        if (!tri_zero_packs(zero, bucket, ZERO_WEIGHTS) || !bucket->weight) continue;
+        const uint8_t *packed = tri_zero_packed_span(zero, bucket, ZERO_WEIGHTS).data;
+        TRI_TRY(tri_zero_unpack_weights(zero, bucket, packed, bucket->weight));
     }
     TRI_TRY(send_tied(zero));
     return TRI_OK;
@@ -88,9 +91,9 @@ tri_status tri_zero_gather(tri_zero *zero)
 tri_status tri_zero_publish(tri_zero *zero)
 {
     TRI_TRY(tri_zero_units_wait(zero));
-    for (int i = 0; tri_zero_has_master(zero) && i < zero->args.n_params; i++) {
+    for (int i = 0; i < zero->args.n_params; i++) {
         tri_zero_shard shard = tri_zero_shard_at(zero, i);
-        if (shard.count == 0) continue;
+        if (!shard.copy) continue; /* quantised from the master, or the master itself */
         TRI_TRY(tri_cast(zero->args.kernels, tri_span_make(shard.weight, shard.count, TRI_F32),
                          tri_span_make(shard.copy, shard.count, zero->args.compute)));
     }

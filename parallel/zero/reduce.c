@@ -5,7 +5,7 @@
  * they are: a group either carries first hops alone, or one kind of later hop.
  */
 #include "kernels/pointwise.h"
-#include "parallel/zero/zero_impl.h"
+#include "parallel/zero/quantize.h"
 #include "runtime/base/int.h"
 
 #include <string.h>
@@ -55,7 +55,9 @@ static tri_status start_hop(tri_zero *zero, zero_bucket *bucket)
     int64_t n_own = tri_zero_piece(zero, bucket, ZERO_OPTIMIZER);
     int64_t kept = tri_zero_begin_of(zero, bucket, ZERO_GRADIENTS);
     int64_t n_kept = tri_zero_piece(zero, bucket, ZERO_GRADIENTS);
-    if (bucket->hop == ZERO_HOP_REDUCE) {
+    if (bucket->hop == ZERO_HOP_REDUCE && tri_zero_packs(zero, bucket, ZERO_GRADIENTS)) {
+        TRI_TRY(tri_zero_send_packed(zero, bucket));
+    } else if (bucket->hop == ZERO_HOP_REDUCE) {
         tri_span whole = tri_span_make(bucket->gradient, bucket->count, TRI_F32);
         tri_span sum = bucket->has_sum ? tri_span_part(whole, kept, n_kept)
                                        : tri_zero_gradient_span(zero, bucket, kept, n_kept);
@@ -91,7 +93,9 @@ static tri_status end_hop(tri_zero *zero, zero_bucket *bucket)
     if (hop != ZERO_HOP_REDUCE) return TRI_OK;
     int64_t kept = tri_zero_begin_of(zero, bucket, ZERO_GRADIENTS);
     int64_t n_kept = tri_zero_piece(zero, bucket, ZERO_GRADIENTS);
-    if (bucket->has_sum) {
+    if (tri_zero_packs(zero, bucket, ZERO_GRADIENTS)) {
+        TRI_TRY(tri_zero_add_packed(zero, bucket));
+    } else if (bucket->has_sum) {
         void *sum = tri_zero_gradient_span(zero, bucket, kept, n_kept).data;
         TRI_TRY(tri_add(zero->args.kernels, TRI_F32, n_kept, sum, bucket->gradient + kept, sum));
     }

@@ -2,7 +2,7 @@
 /* The messages of one step, predicted: the calls of reduce.c and publish.c from the layout, those of
  * units.c by walking its policy through the visits of a step.
  */
-#include "parallel/zero/zero_impl.h"
+#include "parallel/zero/quantize.h"
 
 #include <stdio.h>
 
@@ -31,6 +31,17 @@ static int64_t passes_of(const tri_zero *zero)
     return zero->args.training ? zero->args.micro_batches * 2 * zero->args.n_units : 0;
 }
 
+/* Bytes of a piece of weights, as it travels. */
+static int64_t weight_bytes(const tri_zero *zero, const zero_bucket *bucket, zero_level level)
+{
+    const zero_split *split = tri_zero_split_of(zero, bucket);
+    int64_t piece = tri_zero_piece(zero, bucket, level);
+    if (tri_zero_packs(zero, bucket, ZERO_WEIGHTS))
+        return tri_zero_packed_bytes(zero, ZERO_WEIGHTS, piece,
+                                     split->size[ZERO_OPTIMIZER] / split->size[level]);
+    return piece * (int64_t)tri_dtype_bytes(zero->args.compute);
+}
+
 /* A unit is wanted: gathered on paper, unless it is here. */
 static int walk_fetch(const tri_zero *zero, zero_pool *pool, int b, int keep,
                       tri_traffic_list *list)
@@ -41,9 +52,8 @@ static int walk_fetch(const tri_zero *zero, zero_pool *pool, int b, int keep,
         s = tri_zero_pool_choose(pool, bucket->count, keep, true);
         if (s < 0) return s;
         pool->slots[s].bucket = b;
-        int64_t piece = tri_zero_piece(zero, bucket, ZERO_WEIGHTS);
         add(list, &zero->split[ZERO_MATRICES].unit, TRI_COLL_ALLGATHER, "weights", 1,
-            piece * (int64_t)tri_dtype_bytes(zero->args.compute));
+            weight_bytes(zero, bucket, ZERO_WEIGHTS));
     }
     pool->slots[s].used = ++pool->clock;
     return s;
@@ -83,8 +93,14 @@ static void add_reductions(const tri_zero *zero, tri_traffic_list *list)
         tri_zero_pass pass = pass_at(zero, i);
         int b = pass.is_ready ? tri_zero_unit_bucket(zero, pass.unit) : -1;
         if (b < 0) continue;
-        add(list, &zero->split[ZERO_MATRICES].reduce, TRI_COLL_REDUCE_SCATTER, "gradients", 1,
-            zero->buckets[b].count * (int64_t)sizeof(float));
+        const zero_bucket *bucket = &zero->buckets[b];
+        const zero_group *group = &zero->split[ZERO_MATRICES].reduce;
+        if (tri_zero_packs(zero, bucket, ZERO_GRADIENTS))
+            add(list, group, TRI_COLL_ALLTOALL, "gradients", 1,
+                tri_zero_packed_bytes(zero, ZERO_GRADIENTS, bucket->count, group->size));
+        else
+            add(list, group, TRI_COLL_REDUCE_SCATTER, "gradients", 1,
+                bucket->count * (int64_t)sizeof(float));
     }
 }
 
@@ -97,15 +113,14 @@ static void add_bucket(const tri_zero *zero, const zero_bucket *bucket, tri_traf
     for (int level = 0; level < ZERO_LEVELS; level++)
         piece[level] = tri_zero_piece(zero, bucket, (zero_level)level);
     int64_t gradient = sizeof(float);
-    int64_t weight = (int64_t)tri_dtype_bytes(zero->args.compute);
     add(list, &split->finish, TRI_COLL_REDUCE_SCATTER, sort[bucket->sort], 1,
         piece[ZERO_GRADIENTS] * gradient);
     add(list, &zero->replica, TRI_COLL_ALLREDUCE, sort[bucket->sort], 1,
         piece[ZERO_OPTIMIZER] * gradient);
     add(list, &split->finish, TRI_COLL_ALLGATHER, fresh[bucket->sort], 1,
-        piece[ZERO_OPTIMIZER] * weight);
+        weight_bytes(zero, bucket, ZERO_OPTIMIZER));
     add(list, &split->publish, TRI_COLL_ALLGATHER, fresh[bucket->sort], 1,
-        piece[ZERO_GRADIENTS] * weight);
+        weight_bytes(zero, bucket, ZERO_GRADIENTS));
 }
 
 static void add_tied(const tri_zero *zero, tri_traffic_list *list)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Units come and go: buffers for gathered weights and for gradients not yet reduced.
  */
-#include "parallel/zero/zero_impl.h"
+#include "parallel/zero/quantize.h"
 
 #include <string.h>
 
@@ -40,6 +40,7 @@ tri_status tri_zero_fetch(tri_zero *zero, int b, int keep, int *out)
 {
     zero_pool *pool = &zero->pool[ZERO_WEIGHTS];
     zero_bucket *bucket = &zero->buckets[b];
+    const zero_group *unit = &tri_zero_split_of(zero, bucket)->unit;
     int s = tri_zero_pool_find(pool, b);
     if (s < 0) {
         s = tri_zero_pool_choose(pool, bucket->count, keep, true);
@@ -47,16 +48,29 @@ tri_status tri_zero_fetch(tri_zero *zero, int b, int keep, int *out)
         if (s < 0) return TRI_OK; /* only ahead of time: the one buffer is in use */
         zero_slot *slot = &pool->slots[s];
         TRI_TRY(evict(zero, slot));
-        int64_t piece = tri_zero_piece(zero, bucket, ZERO_WEIGHTS);
-        int64_t begin = tri_zero_begin_of(zero, bucket, ZERO_WEIGHTS);
-        TRI_TRY(tri_allgather(
-            zero->split[ZERO_MATRICES].unit.comm, tri_zero_weight_span(zero, bucket, begin, piece),
-            tri_span_make(slot->data, bucket->count, zero->args.compute), &slot->event));
+
+        tri_span whole = tri_span_make(slot->data, bucket->count, zero->args.compute);
+        tri_span mine = tri_zero_kept_span(zero, bucket, ZERO_WEIGHTS);
+        slot->is_packed = tri_zero_packs(zero, bucket, ZERO_WEIGHTS);
+        if (slot->is_packed) whole = tri_span_make(slot->packed, mine.count * unit->size, TRI_U8);
+        TRI_TRY(tri_allgather(unit->comm, mine, whole, &slot->event));
         slot->bucket = b;
         bucket->slot[ZERO_WEIGHTS] = s;
     }
     pool->slots[s].used = ++pool->clock;
     *out = s;
+    return TRI_OK;
+}
+
+tri_status tri_zero_slot_wait(tri_zero *zero, int s)
+{
+    zero_slot *slot = &zero->pool[ZERO_WEIGHTS].slots[s];
+    TRI_TRY(tri_event_wait(slot->event));
+    slot->event = (tri_event){0};
+    if (slot->is_packed)
+        TRI_TRY(
+            tri_zero_unpack_weights(zero, &zero->buckets[slot->bucket], slot->packed, slot->data));
+    slot->is_packed = false;
     return TRI_OK;
 }
 
@@ -121,10 +135,8 @@ tri_status tri_zero_use(tri_zero *zero, int unit, bool backward, int next)
     zero_bucket *bucket = &zero->buckets[b];
     if (backward && zero->args.training) TRI_TRY(take_gradient(zero, b));
     if (slot >= 0) {
-        zero_slot *at = &zero->pool[ZERO_WEIGHTS].slots[slot];
-        TRI_TRY(tri_event_wait(at->event));
-        at->event = (tri_event){0};
-        bucket->weight = at->data;
+        TRI_TRY(tri_zero_slot_wait(zero, slot));
+        bucket->weight = zero->pool[ZERO_WEIGHTS].slots[slot].data;
     }
     if (bucket->told_weight != bucket->weight || bucket->told_gradient != bucket->gradient)
         tri_zero_bind_bucket(zero, bucket);

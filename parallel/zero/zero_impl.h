@@ -1,14 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Inside of tri_zero: groups, layout, pools of buffers. See docs/sharding.md for the words.
- *
- * A bucket is cut in equal pieces three times: size[0] pieces of its weights, of which a rank keeps
- * one; size[1] of its gradients; size[2] that ranks update. Pieces nest: the one that a rank updates
- * lies in its piece of gradients, which lies in its piece of weights.
- */
+/* Inside of tri_zero: groups, layout, pools of buffers. See docs/sharding.md for the words. */
 #ifndef TRI_PARALLEL_ZERO_ZERO_IMPL_H
 #define TRI_PARALLEL_ZERO_ZERO_IMPL_H
 
 #include "parallel/zero.h"
+#include "parallel/zero/groups.h"
 #include "parallel/zero/pool.h"
 
 enum {
@@ -16,24 +12,6 @@ enum {
     ZERO_AXES = TRI_AXIS_BIT(TRI_AXIS_DATA) | TRI_AXIS_BIT(TRI_AXIS_CONTEXT),
     ZERO_SUMS = 8 /* different numbers of tensor ranks that have partial gradients */
 };
-
-typedef enum zero_level { ZERO_WEIGHTS, ZERO_GRADIENTS, ZERO_OPTIMIZER, ZERO_LEVELS } zero_level;
-
-/* Ranks that communicate. size 1: none, comm NULL. */
-typedef struct zero_group {
-    tri_comm *comm; /* NULL on paper */
-    int size;
-    const char *name;
-} zero_group;
-
-/* How buckets of one sort are cut, this rank's piece at each level, and who moves the pieces. */
-typedef struct zero_split {
-    int size[ZERO_LEVELS], at[ZERO_LEVELS];
-    zero_group unit;    /* weight pieces -> whole: gather when used */
-    zero_group reduce;  /* whole gradients -> gradient pieces */
-    zero_group finish;  /* gradient pieces -> pieces to update; back when published */
-    zero_group publish; /* gradient pieces -> weight pieces, of new weights */
-} zero_split;
 
 enum { ZERO_MATRICES, ZERO_VECTORS, ZERO_SORTS };
 
@@ -59,6 +37,7 @@ typedef struct zero_bucket {
     int64_t count;               /* a multiple of size[ZERO_OPTIMIZER] * ZERO_ALIGN */
     int first, n_params;         /* in zero->order */
     int64_t offset[ZERO_LEVELS]; /* of the piece kept here, in what is kept of that level */
+    int64_t packed_offset;       /* of the weights' piece in what is kept quantised, bytes */
     int n_units, n_missing;      /* units not yet complete in this step */
     bool has_sum;                /* the piece of gradients holds some already */
     bool is_tied;                /* has the tied parameter, which is owned here */
@@ -113,7 +92,9 @@ struct tri_zero {
     int64_t elements[ZERO_LEVELS];
     void *weight;    /* [elements[ZERO_WEIGHTS]] of args.compute: what is kept */
     float *gradient; /* [elements[ZERO_GRADIENTS]] */
-    float *master;   /* [elements[ZERO_OPTIMIZER]]; NULL: the weights */
+    float *master;   /* [elements[ZERO_OPTIMIZER]] of buckets that have one beside the weights */
+    int64_t packed_bytes;
+    uint8_t *packed; /* weights kept quantised */
     zero_pool pool[2];
     zero_pool paper; /* a copy of the weights' pool, in which the prediction walks */
     zero_guest guest;
@@ -121,10 +102,18 @@ struct tri_zero {
     void *bind_arg;
 };
 
-/* Is there a master beside the weights? Not collective. */
-static inline bool tri_zero_has_master(const tri_zero *zero)
+/* Do a bucket's weights (gradients) travel quantised? Not collective. */
+static inline bool tri_zero_packs(const tri_zero *zero, const zero_bucket *bucket, zero_level level)
 {
-    return zero->args.compute != TRI_F32;
+    if (bucket->sort != ZERO_MATRICES) return false;
+    return level == ZERO_WEIGHTS ? zero->args.quantize_weights && zero->args.group[2] > 1
+                                 : zero->args.quantize_gradients && zero->args.group[1] > 1;
+}
+
+/* Is there a master beside the weights? Not collective. */
+static inline bool tri_zero_has_master(const tri_zero *zero, const zero_bucket *bucket)
+{
+    return zero->args.compute != TRI_F32 || tri_zero_packs(zero, bucket, ZERO_WEIGHTS);
 }
 
 /* How a bucket is cut. Not collective. */
@@ -154,6 +143,10 @@ tri_span tri_zero_weight_span(const tri_zero *zero, const zero_bucket *bucket, i
 tri_span tri_zero_gradient_span(const tri_zero *zero, const zero_bucket *bucket, int64_t begin,
                                 int64_t count);
 
+/* This rank's piece of a bucket's weights at a level, as it is kept and travels: quantised or not. Not
+ * collective. */
+tri_span tri_zero_kept_span(const tri_zero *zero, const zero_bucket *bucket, zero_level level);
+
 /* The part of a parameter that this rank updates: first element in the parameter, count. Not
  * collective. */
 void tri_zero_owned(const tri_zero *zero, const zero_param *param, int64_t *begin, int64_t *count);
@@ -173,6 +166,9 @@ static inline bool tri_zero_is_pooled(const tri_zero *zero, const zero_bucket *b
 
 /* The matrices' bucket of a unit, where each has one of its own; -1: none. Not collective. */
 int tri_zero_unit_bucket(const tri_zero *zero, int unit);
+
+/* Wait until a gathered unit can be read. Not collective by itself. */
+TRI_MUST_USE tri_status tri_zero_slot_wait(tri_zero *zero, int slot);
 
 /* Begin to gather a bucket's weights unless they are here. Writes: *slot. Collective. */
 TRI_MUST_USE tri_status tri_zero_fetch(tri_zero *zero, int bucket, int keep, int *slot);

@@ -20,7 +20,7 @@ typedef struct rig_case {
     bool is_split; /* backward in two parts: of inputs for all units, then of weights */
     bool is_tied;  /* the last unit reads the first parameter, too */
     unsigned seed; /* of the model */
-    tri_quantize weights, gradients;
+    tri_quantize_kind weights, gradients;
 } rig_case;
 
 /* One thing that a schedule does with a unit. `part`: halves of the gradient that are added. */
