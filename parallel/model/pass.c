@@ -14,6 +14,7 @@
 
 /* Which parts of backward a pass does. */
 typedef enum backward_parts {
+    BACKWARD_NONE = 0, /* forward */
     BACKWARD_INPUT = 1,
     BACKWARD_WEIGHT = 2,
     BACKWARD_BOTH = 3
@@ -54,14 +55,24 @@ static tri_status ready(const chunk_pass *p, int unit)
     return TRI_OK;
 }
 
-/* The weights of a block are here: do those of one product lie together? */
-static tri_status use_block(const chunk_pass *p, int64_t i, bool backward, bool gradients)
+/* Has this part of backward nothing to do for block i? Where the parts are apart, a block that is
+ * computed again does both with its input's. */
+static bool is_skipped(const chunk_pass *p, int64_t i, backward_parts parts)
+{
+    return parts == BACKWARD_WEIGHT &&
+           tri_model_recompute_of(p->model, p->chunk, i) != TRI_RECOMPUTE_NONE;
+}
+
+/* The weights of a block are here: do those of one product lie together? No parts: forward. */
+static tri_status use_block(const chunk_pass *p, int64_t i, backward_parts parts)
 {
     const tri_model_chunk *chunk = p->chunk;
     tri_model_block *block = &p->model->blocks[chunk->first + i];
-    int next = backward ? block->unit - 1 : block->unit + 1;
+    int next = parts ? block->unit - 1 : block->unit + 1;
     bool is_here = next >= chunk->first_unit && next < chunk->first_unit + chunk->n_units;
-    TRI_TRY(use(p, block->unit, gradients, is_here ? next : -1));
+    /* what is skipped must not be gathered ahead */
+    if (i > 0 && is_skipped(p, i - 1, parts)) is_here = false;
+    TRI_TRY(use(p, block->unit, parts & BACKWARD_WEIGHT, is_here ? next : -1));
     tri_dtype dtype = p->model->args.compute;
     tri_linear_join(&block->attention.qkv, dtype);
     tri_linear_join(&block->attention.out, dtype);
@@ -162,7 +173,7 @@ static tri_status chunk_forward(const chunk_pass *p, bool cached)
     }
     for (int64_t i = 0; i < chunk->layers; i++) {
         const void *before = i > 0 ? p->slot->blocks[i - 1].norm2.x : NULL;
-        TRI_TRY(use_block(p, i, false, false));
+        TRI_TRY(use_block(p, i, BACKWARD_NONE));
         TRI_TRY(block_forward(p, i, before, cached, next_input(p, i)));
     }
     void *before = p->slot->blocks[chunk->layers - 1].norm2.x;
@@ -271,14 +282,13 @@ static tri_status attention_backward(const chunk_pass *p, int64_t i, backward_pa
                                          p->residual);
 }
 
-/* Where the parts are apart, a block that is computed again does both with its input's. */
 static tri_status block_backward(const chunk_pass *p, int64_t i, backward_parts parts)
 {
+    if (is_skipped(p, i, parts)) return TRI_OK;
     bool again = tri_model_recompute_of(p->model, p->chunk, i) != TRI_RECOMPUTE_NONE;
-    if (again && parts == BACKWARD_WEIGHT) return TRI_OK;
     if (again) parts = BACKWARD_BOTH;
     /* vectors' gradients always lie still: only those of matrices are asked for */
-    TRI_TRY(use_block(p, i, true, parts & BACKWARD_WEIGHT));
+    TRI_TRY(use_block(p, i, parts));
     if (again) TRI_TRY(recompute(p, i));
     TRI_TRY(mlp_backward(p, i, parts));
     TRI_TRY(attention_backward(p, i, parts));
