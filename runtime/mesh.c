@@ -145,6 +145,27 @@ size_t tri_mesh_comm_bytes(const tri_mesh *mesh)
     return bytes;
 }
 
+static void add_stats(const tri_comm *comm, tri_coll_stats *total)
+{
+    if (!comm || tri_comm_size(comm) < 2) return;
+    tri_coll_stats stats = tri_comm_stats(comm);
+    for (int kind = 0; kind < TRI_COLL_KINDS; kind++) {
+        total->calls[kind] += stats.calls[kind];
+        total->payload_bytes[kind] += stats.payload_bytes[kind];
+    }
+}
+
+tri_coll_stats tri_mesh_stats(const tri_mesh *mesh)
+{
+    tri_coll_stats total = {0};
+    add_stats(mesh->args.world, &total);
+    for (unsigned set = 0; set < MESH_SETS; set++)
+        add_stats(mesh->comms[set], &total);
+    for (int g = 0; g < mesh->n_groups; g++)
+        add_stats(mesh->groups[g], &total);
+    return total;
+}
+
 tri_comm *tri_mesh_comm(const tri_mesh *mesh, unsigned axes)
 {
     assert(axes < MESH_SETS && (mesh->comms[axes] || !mesh->args.world));

@@ -62,6 +62,10 @@ TRI_MUST_USE tri_status tri_mesh_group(tri_mesh *mesh, int size, int color, int 
  * made. Not collective. */
 size_t tri_mesh_comm_bytes(const tri_mesh *mesh);
 
+/* What the world and all communicators made so far have moved, those of one rank left out. Not
+ * collective; nothing on paper. */
+tri_coll_stats tri_mesh_stats(const tri_mesh *mesh);
+
 /* World (NULL on paper), ranks in it, this rank, and an axis' size and this rank's place on it. Not
  * collective. */
 tri_comm *tri_mesh_world(const tri_mesh *mesh);
