@@ -92,6 +92,25 @@ static void print_messages(const tri_job_plan *plan, FILE *stream)
     }
 }
 
+/* The messages of every rank, one JSON object a line, with what it sends by ring algorithms. */
+static tri_status print_messages_json(const tri_spec *spec, int n_ranks)
+{
+    for (int rank = 0; rank < n_ranks; rank++) {
+        tri_job_plan plan;
+        TRI_TRY(tri_job_plan_make(spec, n_ranks, rank, &plan));
+        for (int i = 0; i < plan.messages.n; i++) {
+            const tri_traffic *entry = &plan.messages.entry[i];
+            printf("{\"rank\": %d, \"kind\": \"%s\", \"group\": \"%s\", \"what\": \"%s\", ", rank,
+                   tri_coll_kind_name(entry->kind), entry->group, entry->what);
+            printf(
+                "\"ranks\": %d, \"calls\": %lld, \"payload_bytes\": %lld, \"sent_bytes\": %.0f}\n",
+                entry->ranks, (long long)entry->calls, (long long)entry->payload_bytes,
+                tri_traffic_sent_bytes(entry));
+        }
+    }
+    return TRI_OK;
+}
+
 void tri_check_print(const tri_spec *spec, int n_ranks, const tri_job_plan *plan, FILE *stream)
 {
     print_layout(spec, n_ranks, plan, stream);
@@ -119,14 +138,17 @@ tri_status tri_cmd_check(const tri_cmd_args *args)
     static const struct option options[] = {
         {"ranks",    required_argument, NULL, 'r'},
         {"schedule", no_argument,       NULL, 's'},
+        {"messages", no_argument,       NULL, 'm'},
         {NULL,       0,                 NULL, 0  }
     };
     int64_t ranks = 1;
-    bool draws = false;
+    bool draws = false, is_json = false;
     optind = 1;
     for (int c; (c = getopt_long(args->argc, args->argv, ":", options, NULL)) != -1;) {
         if (c == 's')
             draws = true;
+        else if (c == 'm')
+            is_json = true;
         else if (c == 'r')
             TRI_TRY(tri_option_int("--ranks", optarg, 1, 1 << 24, &ranks));
         else
@@ -134,13 +156,17 @@ tri_status tri_cmd_check(const tri_cmd_args *args)
     }
     TRI_CHECK(optind < args->argc, TRI_EINVAL,
               "check takes a job spec: trireme check JOB.yaml [--ranks N] [--schedule] "
-              "[key=value ...]");
+              "[--messages] [key=value ...]");
     tri_spec spec;
     tri_job_plan plan;
     TRI_TRY(tri_spec_read(args->argv[optind], args->argc - optind - 1,
                           (const char *const *)(args->argv + optind + 1), &spec));
     TRI_TRY(tri_spec_check(&spec, (int)ranks));
     TRI_TRY(tri_job_plan_make(&spec, (int)ranks, 0, &plan));
+    if (is_json) {
+        TRI_TRY(print_messages_json(&spec, (int)ranks));
+        return TRI_OK;
+    }
     tri_check_print(&spec, (int)ranks, &plan, stdout);
     if (draws) TRI_TRY(tri_check_schedule(&spec, stdout));
     TRI_TRY(check_tokens(&spec, "data", spec.data.train));

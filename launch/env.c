@@ -37,6 +37,14 @@ tri_status tri_env_read(tri_env *out)
     env.is_plain = !terminal || strcmp(terminal, "dumb") == 0;
     const char *level = getenv("TRIREME_LOG");
     if (level) TRI_TRY(tri_log_level_find(level, &env.log));
+    const char *coll = getenv("TRIREME_COLL");
+    if (coll && coll[0]) {
+        TRI_CHECK(strcmp(coll, "mpi") == 0 || strcmp(coll, "node") == 0 ||
+                      (strncmp(coll, "hier:", 5) == 0 && strlen(coll) < sizeof env.coll),
+                  TRI_EINVAL,
+                  "TRIREME_COLL is '%s': it takes mpi, node or hier:K (hosts of K ranks)", coll);
+        snprintf(env.coll, sizeof env.coll, "%s", coll);
+    }
     if (gethostname(env.host, sizeof env.host - 1) != 0) snprintf(env.host, sizeof env.host, "?");
     *out = env;
     return TRI_OK;

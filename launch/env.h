@@ -12,10 +12,13 @@ typedef struct tri_env {
     int local_ranks;   /* ranks of this host; 1 where the launcher does not say */
     bool is_plain;     /* no cursor movement: TERM=dumb */
     tri_log_level log; /* TRIREME_LOG: error, warn, info, debug or trace */
+    char coll
+        [24]; /* TRIREME_COLL: mpi, node or hier:K in place of the backend that fits; for tests */
     char host[64];
 } tri_env;
 
-/* Read them. Not collective. Errors: TRI_EINVAL TRIREME_LOG is not a level. */
+/* Read them. Not collective. Errors: TRI_EINVAL TRIREME_LOG is not a level,
+ * TRIREME_COLL no backend. */
 TRI_MUST_USE tri_status tri_env_read(tri_env *out);
 
 /* Cores that this process may run on (its affinity). Not collective. */

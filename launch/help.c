@@ -15,7 +15,8 @@ static const char train_more[] =
     "OMPI_MCA_orte_execute_quiet=1, keeps it quiet.\n";
 static const char check_more[] =
     "  --ranks N    ranks that the job will have (1)\n"
-    "  --schedule   draw the pipeline's schedule (docs/schedules.md)\n";
+    "  --schedule   draw the pipeline's schedule (docs/schedules.md)\n"
+    "  --messages   those of a step on every rank, one JSON object a line, with bytes sent\n";
 static const char eval_more[] =
     "CHECKPOINT is a checkpoint's folder, or a folder of checkpoints: then the newest.\n"
     "  --batches N  global batches to evaluate (those of the spec)\n"

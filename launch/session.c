@@ -6,6 +6,17 @@
 #include <limits.h>
 #include <string.h>
 
+/* The world on the backend of TRIREME_COLL. */
+static tri_status use_backend(tri_session *session)
+{
+    tri_comm *twin = NULL;
+    TRI_TRY(tri_comm_split_as(session->world, session->env.coll, &twin));
+    tri_comm_set_name(twin, tri_comm_name(session->world));
+    session->base = session->world;
+    session->world = twin;
+    return TRI_OK;
+}
+
 tri_status tri_session_open(tri_session *session, int threads)
 {
     int local_ranks = session->env.local_ranks;
@@ -17,6 +28,7 @@ tri_status tri_session_open(tri_session *session, int threads)
         TRI_TRY(tri_comm_open_mpi(session->device, &session->world));
     else
         TRI_TRY(tri_comm_open_self(session->device, &session->world));
+    if (session->env.coll[0] && tri_comm_size(session->world) > 1) TRI_TRY(use_backend(session));
     if (tri_comm_size(session->world) > 1) session->log.rank = tri_comm_rank(session->world);
     if (tri_comm_rank(session->world) > 0 && session->log.terminal_level == TRI_LOG_INFO)
         session->log.terminal_level = TRI_LOG_WARN;
@@ -62,6 +74,7 @@ void tri_session_close(tri_session *session)
 {
     tri_health_close(&session->health);
     tri_comm_close(&session->world);
+    tri_comm_close(&session->base);
     tri_device_destroy(&session->device);
     session->log.file = NULL;
     if (session->log_file) fclose(session->log_file);

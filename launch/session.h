@@ -14,6 +14,7 @@ typedef struct tri_session {
     tri_device *device; /* NULL: not open */
     tri_comm *world;    /* NULL: not open */
     tri_health *health; /* NULL: nobody watches */
+    tri_comm *base;     /* TRIREME_COLL: what mpirun's ranks would have used; world is its twin */
     int64_t step;       /* last step begun, for the error report; -1: none */
     FILE *log_file;
     tri_log_sink log;

@@ -52,6 +52,8 @@ tri_status tri_mesh_create(const tri_mesh_args *args, tri_mesh **out)
     mesh->args = *args;
     mesh->args.n_ranks = n_ranks;
     mesh->args.rank = rank;
+    if (args->world)
+        mesh->args.host_ranks = n_ranks / (tri_comm_host(args->world, n_ranks - 1) + 1);
     *out = mesh;
     return TRI_OK;
 }

@@ -59,7 +59,7 @@ TRI_MUST_USE tri_status tri_mesh_group(tri_mesh *mesh, int size, int color, int 
                                        tri_comm **out);
 
 /* Bytes of the buffers of all communicators made so far, the world's too; on paper those that would be
- * made. Not collective. */
+ * made. Groups of tri_mesh_group are taken to lie on one host each. Not collective. */
 size_t tri_mesh_comm_bytes(const tri_mesh *mesh);
 
 /* What the world and all communicators made so far have moved, those of one rank left out. Not

@@ -106,6 +106,12 @@ if(TRI_FUZZ)
     endforeach()
 endif()
 
+# Stands between a job and MPI and counts what is sent: tests/equiv/bytes.py preloads it.
+if(NOT TRI_SANITIZE)
+    add_library(count_mpi MODULE tests/equiv/count_mpi.c)
+    target_link_libraries(count_mpi PRIVATE tri_flags MPI::MPI_C)
+endif()
+
 # Whole jobs, as a user runs them. Under ASan without the leak check: a job that is refused or ended
 # does not take its objects down, its process goes.
 function(tri_add_job_tests script)
@@ -129,6 +135,8 @@ if(TARGET trireme AND NOT TRI_SANITIZE STREQUAL "thread")
         tri_add_job_tests(wrong_input keys commands data folders models)
         tri_add_job_tests(trace picture short)
         tri_add_job_tests(hang stopped patient killed failed)
+        tri_add_job_tests(bytes few all)
+        set_tests_properties(bytes.all PROPERTIES TIMEOUT 3600 LABELS "job;long")
         tri_add_job_tests(signals usr1 rank_signals term killed)
         tri_add_job_tests(two_hosts curves counters overlap)
         set_tests_properties(two_hosts.curves two_hosts.counters two_hosts.overlap

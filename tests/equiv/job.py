@@ -97,10 +97,12 @@ class Folder:
         own = [self.program, *map(str, arguments)]
         return own if ranks is None else [*self.mpirun(ranks), *own]
 
+    def start_command(self, command):
+        return subprocess.Popen(command, cwd=self.path, env=ENVIRONMENT, stdout=subprocess.PIPE,
+                                stderr=subprocess.PIPE, text=True, start_new_session=True)
+
     def start(self, ranks, *arguments):
-        return subprocess.Popen(self.command(ranks, *arguments), cwd=self.path, env=ENVIRONMENT,
-                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                                start_new_session=True)
+        return self.start_command(self.command(ranks, *arguments))
 
     def run(self, ranks, *arguments, timeout_s=120):
         return finish(self.start(ranks, *arguments), timeout_s)
@@ -120,6 +122,9 @@ class Folder:
             if "loss" in values:
                 found[values["step"]] = values
         return [found[step] for step in sorted(found)]
+
+    def remove_run(self, run):
+        shutil.rmtree(self.path / run)
 
     def remove(self):
         shutil.rmtree(self.path)

@@ -28,9 +28,15 @@ static tri_status shared_folder(tri_comm *world, tri_folder **folder, char path[
 
 TRI_TEST(all_ranks_get_the_spec_of_rank_0)
 {
+    setenv("TRIREME_COLL", "pigeon", 1);
+    EXPECT_STATUS(tri_env_read(&session.env), TRI_EINVAL, "TRIREME_COLL is 'pigeon'");
+    setenv("TRIREME_COLL", "mpi", 1);
     TRI_TRY(tri_env_read(&session.env));
+    unsetenv("TRIREME_COLL");
     TRI_TRY(tri_session_open(&session, 1));
     tri_comm *world = session.world;
+    EXPECT(tri_comm_size(world) == 1 || strcmp(tri_comm_backend(world), "mpi") == 0, "backend %s",
+           tri_comm_backend(world));
     int rank = tri_comm_rank(world);
     char path[512] = "";
     char file[600];

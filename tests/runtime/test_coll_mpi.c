@@ -2,6 +2,7 @@
 // TEST ranks=1,2,3,4,8 timeout=240
 // TEST ranks=2 timeout=300 long args=--huge
 /* Ranks of mpirun: the same calls through shared memory and through MPI give the same bits. */
+#include "runtime/mesh.h"
 #include "tests/runtime/coll_check.h"
 #include "tests/runtime/coll_hosts.h"
 
@@ -61,6 +62,38 @@ TRI_TEST(messages)
     return TRI_OK;
 }
 
+/* The communicators of a mesh over hosts keep what a mesh on paper says. */
+static tri_status mesh_keeps_what_paper_says(tri_comm *hier, int locals)
+{
+    static const unsigned sets[] = {1u << TRI_AXIS_TENSOR, 1u << TRI_AXIS_DATA,
+                                    1u << TRI_AXIS_DATA | 1u << TRI_AXIS_TENSOR,
+                                    1u << TRI_AXIS_PIPELINE | 1u << TRI_AXIS_TENSOR};
+    tri_mesh_args args = {.world = hier};
+    for (int a = 0; a < TRI_AXES; a++)
+        args.size[a] = a == TRI_AXIS_CONTEXT ? 1 : 2;
+    tri_mesh *mesh = NULL, *paper = NULL;
+    TRI_TRY(tri_mesh_create(&args, &mesh));
+    args.world = NULL;
+    args.n_ranks = tri_comm_size(hier);
+    args.rank = tri_comm_rank(hier);
+    args.host_ranks = locals;
+    TRI_TRY(tri_mesh_create(&args, &paper));
+    size_t world_bytes = tri_mesh_comm_bytes(paper);
+    EXPECT(world_bytes == tri_comm_buffer_bytes(args.n_ranks, locals), "%zu bytes", world_bytes);
+    size_t before = tri_device_memory(device).bytes[TRI_MEM_COMM];
+    for (int i = 0; i < 4; i++) {
+        TRI_TRY(tri_mesh_declare(mesh, sets[i]));
+        TRI_TRY(tri_mesh_declare(paper, sets[i]));
+        size_t kept = tri_device_memory(device).bytes[TRI_MEM_COMM] - before;
+        size_t said = tri_mesh_comm_bytes(paper) - world_bytes;
+        EXPECT(kept == said, "hosts of %d, axes %x: %zu bytes, not %zu", locals, sets[i], kept,
+               said);
+    }
+    tri_mesh_close(&mesh);
+    tri_mesh_close(&paper);
+    return TRI_OK;
+}
+
 /* Two levels: hosts of two ranks, of four. What is kept is what was said. */
 TRI_TEST(hosts)
 {
@@ -85,6 +118,7 @@ TRI_TEST(hosts)
         check_locals = locals;
         TRI_TRY(check_two_levels(hier, locals, LARGE / 5));
         TRI_TRY(check_hosts(hier, locals));
+        if (size == 8) TRI_TRY(mesh_keeps_what_paper_says(hier, locals));
         check_locals = 0;
         tri_comm_close(&hier);
     }
