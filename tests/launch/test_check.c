@@ -48,21 +48,81 @@ TRI_TEST(numbers_are_there)
     char got[4096] = "";
     TRI_TRY(print(2, 1, got, sizeof got));
     static const char *const parts[] = {
-        "ranks    2 = data 2 x tensor 1 x pipeline 1 x context 1, zero 1\n",
+        "ranks    2 = data 2 x tensor 1 x pipeline 1 x context 1\n",
+        "layout   zero 1; recompute none\n",
+        "  data                   2 ranks     1 groups  rank 0 with 1\n",
+        "  shared optimizer       2 ranks     1 groups  rank 0 with 1\n",
+        "memory of rank 0\n",
         "123k parameters\n",
         "24 sequences = data 2 x micro 2 x 6 accumulated, 768 tokens a step\n",
         "10 steps, 7.68k tokens, 7.68e+09 operations\n",
         "  weights            3.00 MiB\n",
         "  total              4.00 MiB\n",
-        "  reduce-scatter     3 calls     5.00 MiB  gradients, over data x context (2)\n",
-        "  all-gather         2 calls     1.50 KiB  weights, over data x context (2)\n"};
+        "  data x context         2  reduce-scatter gradients                    3     5.00 MiB    "
+        " 2.50 "
+        "MiB\n",
+        "  data x context         2  all-gather     weights                      2     1.50 KiB    "
+        " 1.50 "
+        "KiB\n"};
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
         EXPECT(strstr(got, parts[i]), "no '%s' in\n%s", parts[i], got);
     TRI_TRY(print(2, 0, got, sizeof got));
-    EXPECT(strstr(got, "  all-reduce         3 calls") && !strstr(got, "all-gather"), "%s", got);
+    EXPECT(strstr(got, "all-reduce     gradients ") && !strstr(got, "all-gather"), "%s", got);
     TRI_TRY(print(1, 1, got, sizeof got));
     EXPECT(strstr(got, "messages of a step: none"), "%s", got);
     return TRI_OK;
 }
 
-TRI_TEST_MAIN(TRI_TEST_ROW(numbers_are_there))
+/* Groups and places of a mesh of four axes. */
+TRI_TEST(mesh_and_pipeline_are_shown)
+{
+    char got[8192] = "";
+    tri_spec spec;
+    TRI_TRY(tri_spec_parse(text, strlen(text), "t", &spec));
+    spec.parallel.tensor = 2;
+    spec.parallel.pipeline = 2;
+    spec.parallel.context = 2;
+    spec.parallel.data = 2;
+    spec.parallel.zero_stage = -1;
+    spec.parallel.zero[0] = 1;
+    spec.parallel.zero[1] = 2;
+    spec.parallel.zero[2] = 4;
+    spec.parallel.recompute = 1;
+    static tri_job_plan plans[2];
+    for (int place = 0; place < 2; place++) {
+        plans[place].bubble = 0.125;
+        plans[place].n_stages = 2;
+        plans[place].stages[0] = (tri_model_stage){.rank = 0, .slots = 2, .first = 0, .layers = 1};
+        plans[place].stages[1] = (tri_model_stage){.rank = 1, .slots = 1, .first = 1, .layers = 1};
+        plans[place].bytes[TRI_MEM_WEIGHTS] = (size_t)(1 + place) << 20;
+        tri_traffic_add(&plans[place].messages, &(tri_traffic){.group = "pipeline",
+                                                               .ranks = 2,
+                                                               .kind = TRI_COLL_SEND,
+                                                               .what = "activations",
+                                                               .calls = 6,
+                                                               .payload_bytes = 4096});
+    }
+    FILE *stream = fmemopen(got, sizeof got, "w");
+    tri_check_print(&spec, 16, plans, stream);
+    fclose(stream);
+    static const char *const parts[] = {
+        "layout   zero [1, 2, 4]; schedule 1f1b, 1 chunk; norms shared out over tensor; context "
+        "ring; recompute selective\n",
+        "rank = ((pipeline * 2 + data) * 2 + context) * 2 + tensor",
+        "  tensor                 2 ranks     8 groups  rank 0 with 1\n",
+        "  context                2 ranks     8 groups  rank 0 with 2\n",
+        "  data                   2 ranks     8 groups  rank 0 with 4\n",
+        "  pipeline               2 ranks     8 groups  rank 0 with 8\n",
+        "  data x context         4 ranks     4 groups  rank 0 with 2 4 6\n",
+        "  shared gradients       2 ranks     8 groups  rank 0 with 2\n",
+        "bubble 12.5 %",
+        "      0      0  0-0                  2                    1.00 MiB       4.00 KiB\n",
+        "      1      8  1-1                  1                    2.00 MiB       4.00 KiB\n",
+        "memory of rank 8, which needs most\n",
+        "messages of a step of rank 8\n"};
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
+        EXPECT(strstr(got, parts[i]), "no '%s' in\n%s", parts[i], got);
+    return TRI_OK;
+}
+
+TRI_TEST_MAIN(TRI_TEST_ROW(numbers_are_there), TRI_TEST_ROW(mesh_and_pipeline_are_shown))
