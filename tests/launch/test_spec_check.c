@@ -183,7 +183,7 @@ TRI_TEST(groups_of_stages)
         {1, 4, 4},
         {4, 4, 4}
     };
-    for (int stage = 0; stage < 2; stage++) {
+    for (int stage = 0; stage < 4; stage++) {
         tri_spec spec;
         make(&spec);
         spec.parallel.zero_stage = stage;
