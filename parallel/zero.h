@@ -68,7 +68,7 @@ typedef struct tri_zero_args {
     tri_kernels *kernels; /* NULL on paper */
     /* A tied parameter that the last stage reads though its row is at the first: its index, -1: none
      * or both on one rank; `ends` joins the two ranks (NULL on paper), rank 0 is the owner. The guest's
-     * unit is `tied_unit` there. */
+     * unit is `tied_unit` there. Ranks of stages between may give the index, too. */
     int tied_param;
     bool is_guest;
     int tied_unit;

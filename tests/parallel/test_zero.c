@@ -285,12 +285,32 @@ static tri_status expect_replicas(const zero_rig *rig, int unit)
     return TRI_OK;
 }
 
+/* What a plan without ranks says of this rank: the same bytes and messages. */
+static tri_status expect_paper(const zero_rig *rig)
+{
+    zero_rig paper;
+    TRI_TRY(rig_plan(&paper, NULL, tri_comm_rank(rig->world), &rig->c));
+    for (int kind = 0; kind < TRI_MEM_KINDS; kind++) {
+        size_t want = tri_arena_bytes(rig->arena, (tri_mem_kind)kind);
+        size_t got = tri_arena_bytes(paper.arena, (tri_mem_kind)kind);
+        EXPECT(got == want, "%s: planned %zu, declared %zu", tri_mem_name((tri_mem_kind)kind), got,
+               want);
+    }
+    tri_traffic_list lists[2] = {0};
+    tri_zero_traffic(rig->zero, &lists[0]);
+    tri_zero_traffic(paper.zero, &lists[1]);
+    EXPECT(memcmp(&lists[0], &lists[1], sizeof lists[0]) == 0, "planned other messages");
+    rig_close(&paper);
+    return TRI_OK;
+}
+
 static tri_status run_case(tri_comm *world, const rig_case *c)
 {
     zero_rig rig;
     int failures = tri_test_failures;
     TRI_TRY(rig_open(&rig, world, c));
     if (c->bucket_bytes > 1 << 20) expect_bytes(&rig);
+    TRI_TRY(expect_paper(&rig));
     TRI_TRY(tri_barrier(world));
     TRI_TRY(start(&rig));
     int64_t allocations = tri_alloc_count();
@@ -403,5 +423,93 @@ TRI_TEST(illegal_groups_are_refused)
     return TRI_OK;
 }
 
+/* Ranks that do not keep to the order of calls. */
+static tri_status wrong_calls(tri_comm *world, void *arg)
+{
+    (void)arg;
+    rig_case c = {
+        .size = {1, 2, 1, 1},
+        .group = {2, 2,  2 },
+        .compute = TRI_F32,
+        .micro_batches = 1,
+        .seed = 5
+    };
+    zero_rig rig;
+    TRI_TRY(rig_open(&rig, world, &c));
+    TRI_TRY(start(&rig));
+    TRI_TRY(tri_zero_begin(rig.zero));
+    EXPECT_STATUS(tri_zero_ready(rig.zero, 0, true), TRI_EBUG, "not used in backward");
+    EXPECT_STATUS(tri_zero_use(rig.zero, 99, false, -1), TRI_EBUG, "use of unit 99");
+    EXPECT_STATUS(tri_zero_ready(rig.zero, -1, true), TRI_EBUG, "unit -1");
+    TRI_TRY(tri_zero_begin(rig.zero));
+    EXPECT_STATUS(tri_zero_reduce_wait(rig.zero), TRI_EBUG, "never came");
+    TRI_TRY(tri_zero_begin(rig.zero));
+    TRI_TRY(run_step(&rig, 0)); /* none the worse for it */
+    EXPECT_STATUS(tri_zero_ready(rig.zero, 0, true), TRI_EBUG, "after its last");
+    TRI_TRY(tri_barrier(world));
+    rig_close(&rig);
+    return TRI_OK;
+}
+
+/* Three units of one size, two buffers, and nothing is completed. */
+static tri_status too_few_buffers(tri_comm *world, void *arg)
+{
+    (void)arg;
+    tri_zero *zero = NULL;
+    tri_mesh *mesh = NULL;
+    tri_state *state = NULL;
+    tri_arena *arena = NULL;
+    tri_zero_param params[3];
+    TRI_TRY(tri_mesh_create(
+        &(tri_mesh_args){
+            .world = world, .size = {1, 2, 1, 1}
+    },
+        &mesh));
+    TRI_TRY(tri_state_create(mesh, &state));
+    for (int i = 0; i < 3; i++) {
+        tri_row row = {
+            .dtype = TRI_F32, .n_dims = 2, .shape = {8, 8}
+        };
+        snprintf(row.name, sizeof row.name, "param/%d", i);
+        TRI_TRY(tri_state_add(state, &row, NULL));
+        params[i] = (tri_zero_param){.unit = i, .tensor_sum = 1};
+    }
+    tri_zero_args args = {
+        .mesh = mesh,
+        .state = state,
+        .n_params = 3,
+        .params = params,
+        .n_units = 3,
+        .group = {1, 2, 2},
+        .training = true,
+        .tied_param = -1
+    };
+    args.quantize_weights = TRI_QUANTIZE_INT4;
+    EXPECT_STATUS(tri_zero_create(&args, &zero), TRI_EINVAL, "parallel.quantize_weights is int4");
+    args.quantize_weights = TRI_QUANTIZE_NONE;
+    TRI_TRY(tri_zero_create(&args, &zero));
+    TRI_TRY(tri_arena_create(&arena));
+    TRI_TRY(tri_zero_declare(zero, arena));
+    TRI_TRY(tri_arena_commit(arena, tri_comm_device(world), tri_mesh_comm(mesh, ZERO_AXES)));
+    tri_zero_bind(zero, NULL, NULL);
+    TRI_TRY(tri_zero_use(zero, 2, true, -1));
+    TRI_TRY(tri_zero_use(zero, 1, true, -1));
+    EXPECT_STATUS(tri_zero_use(zero, 0, true, -1), TRI_EBUG, "all its 2 gradient buffers");
+    TRI_TRY(tri_barrier(world));
+    tri_arena_destroy(&arena);
+    tri_zero_destroy(&zero);
+    tri_state_destroy(&state);
+    tri_mesh_close(&mesh);
+    return TRI_OK;
+}
+
+TRI_TEST(wrong_calls_are_named)
+{
+    if (tri_comm_is_launched()) return TRI_OK;
+    TRI_TRY(tri_comm_run_threads(2, &one_thread, wrong_calls, NULL));
+    TRI_TRY(tri_comm_run_threads(2, &one_thread, too_few_buffers, NULL));
+    return TRI_OK;
+}
+
 TRI_TEST_MAIN(TRI_TEST_ROW(groups_agree), TRI_TEST_ROW(ranks_as_processes),
-              TRI_TEST_ROW(illegal_groups_are_refused))
+              TRI_TEST_ROW(illegal_groups_are_refused), TRI_TEST_ROW(wrong_calls_are_named))

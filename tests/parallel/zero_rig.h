@@ -75,16 +75,19 @@ static inline tri_status rig_zero(zero_rig *rig)
     return TRI_OK;
 }
 
-static inline tri_status rig_open(zero_rig *rig, tri_comm *world, const rig_case *c)
+/* Everything that exists on paper too (world NULL: rank `rank` of a job of this case). */
+static inline tri_status rig_plan(zero_rig *rig, tri_comm *world, int rank, const rig_case *c)
 {
     *rig = (zero_rig){.c = *c, .world = world};
-    tri_mesh_args mesh = {.world = world};
+    tri_mesh_args mesh = {.world = world, .rank = rank, .n_ranks = 1};
     memcpy(mesh.size, c->size, sizeof mesh.size);
+    for (int a = 0; a < TRI_AXES; a++)
+        mesh.n_ranks *= mesh.size[a];
     TRI_TRY(tri_mesh_create(&mesh, &rig->mesh));
     TRI_TRY(tri_mesh_declare(rig->mesh, ZERO_AXES));
     if (rig_axis(rig, TRI_AXIS_PIPELINE) > 1)
         TRI_TRY(tri_mesh_declare(rig->mesh, TRI_AXIS_BIT(TRI_AXIS_PIPELINE)));
-    TRI_TRY(tri_kernels_create(tri_comm_device(world), NULL, &rig->kernels));
+    if (world) TRI_TRY(tri_kernels_create(tri_comm_device(world), NULL, &rig->kernels));
     TRI_TRY(tri_state_create(rig->mesh, &rig->state));
     rig_model(rig);
     for (int i = 0; i < rig->n_rows; i++)
@@ -93,6 +96,12 @@ static inline tri_status rig_open(zero_rig *rig, tri_comm *world, const rig_case
     TRI_TRY(rig_zero(rig));
     TRI_TRY(tri_arena_create(&rig->arena));
     TRI_TRY(tri_zero_declare(rig->zero, rig->arena));
+    return TRI_OK;
+}
+
+static inline tri_status rig_open(zero_rig *rig, tri_comm *world, const rig_case *c)
+{
+    TRI_TRY(rig_plan(rig, world, 0, c));
     TRI_TRY(
         tri_arena_commit(rig->arena, tri_comm_device(world), tri_mesh_comm(rig->mesh, ZERO_AXES)));
     tri_zero_bind(rig->zero, rig_on_bind, rig);
