@@ -353,7 +353,7 @@ static tri_status locals_find(MPI_Comm comm, int host, int *hosts, int *locals)
         n += hosts[r] == host;
         if (hosts[r] == host) first = r;
     }
-    bool regular = n == like_first && first % n == 0;
+    bool regular = n > 0 && n == like_first && first % n == 0;
     for (int r = first; r < first + n && regular; r++)
         regular = hosts[r] == host;
     *locals = regular ? n : 0;
@@ -463,6 +463,7 @@ static tri_status mpi_split_as(tri_comm *parent, const char *backend, tri_comm *
     TRI_AUTO(tri_comm) *comm = NULL;
     TRI_TRY(mpi_divide(native ? &tri_coll_mpi_native : &tri_coll_mpi, parent,
                        (split_args){.key = parent->rank, .host = host, .locals = &locals}, &comm));
+    TRI_CHECK(comm, TRI_EBUG, "a twin of %d ranks has not all of them", parent->size);
     ((mpi_state *)comm->state)->is_plain = plain;
     if (node) {
         TRI_CHECK(locals == parent->size, TRI_EUNSUP,

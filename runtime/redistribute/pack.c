@@ -27,7 +27,8 @@ static int64_t place_of(const tri_pack_view *view, const int64_t *strides, const
 void tri_pack_copy(const tri_pack_view *from, const tri_pack_view *to, const tri_box *piece,
                    size_t element_bytes)
 {
-    int64_t from_strides[TRI_MAX_DIMS], to_strides[TRI_MAX_DIMS], index[TRI_MAX_DIMS] = {0};
+    int64_t from_strides[TRI_MAX_DIMS] = {0}, to_strides[TRI_MAX_DIMS] = {0};
+    int64_t index[TRI_MAX_DIMS] = {0};
     strides_of(from->box, from_strides);
     strides_of(to->box, to_strides);
     int inner = piece->n_dims - 1; /* dimensions below it are whole in both boxes */

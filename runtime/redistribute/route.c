@@ -186,7 +186,7 @@ static void wants_make(const tri_route *route, const source *s, const taker *t, 
                 &n);
     for (int i = 0; i < n; i++) {
         if (!tri_box_intersect(&cut[i].box, &s->box, &common)) continue;
-        int64_t last[TRI_MAX_DIMS];
+        int64_t last[TRI_MAX_DIMS] = {0};
         for (int d = 0; d < common.n_dims; d++)
             last[d] = common.start[d] + common.count[d] - 1;
         int64_t low = flat_index(&s->box, common.start), high = flat_index(&s->box, last) + 1;

@@ -347,6 +347,36 @@ TRI_TEST(holders_take_turns)
     return TRI_OK;
 }
 
+/* Ranks 0 and 2 hold the tensor, rank 1 is to have it: with hosts of two ranks from rank 0. */
+static tri_status near(tri_comm *world, void *arg)
+{
+    (void)arg;
+    tri_comm *hosts = NULL;
+    TRI_TRY(tri_comm_split_as(world, "hier:2", &hosts));
+    int rank = tri_comm_rank(world);
+    side four = {.share = SHARE_WHOLE};
+    for (int axis = 0; axis < TRI_AXES; axis++)
+        four.size[axis] = axis == TRI_AXIS_DATA ? 4 : 1;
+    TRI_AUTO(tri_mesh) *mesh = NULL;
+    TRI_TRY(side_mesh(&four, 4, rank, &mesh));
+    float data[4] = {1, 2, 3, 4}, got[4] = {0};
+    tri_redistribute_args args = {.world = hosts, .n_dims = 1, .dtype = TRI_F32};
+    args.shape[0] = 4;
+    args.from = (tri_layout){.mesh = mesh, .count = rank % 2 ? 0 : 4, .data = data};
+    args.to = (tri_layout){.mesh = mesh, .count = rank == 1 ? 4 : 0, .data = got};
+    TRI_TRY(tri_redistribute(&args));
+    EXPECT(rank != 1 || memcmp(got, data, sizeof got) == 0, "the tensor");
+    EXPECT(tri_comm_stats(hosts).calls[TRI_COLL_SEND] == (rank == 0), "rank %d", rank);
+    tri_comm_close(&hosts);
+    return TRI_OK;
+}
+
+TRI_TEST(a_holder_on_the_same_host_comes_first)
+{
+    TRI_TRY(tri_comm_run_threads(4, &cpu, near, NULL));
+    return TRI_OK;
+}
+
 /* Two ranks with one thing wrong each; *arg says what. */
 static tri_status wrong_moves(tri_comm *world, void *arg)
 {
@@ -480,5 +510,6 @@ TRI_TEST(a_state_table_moves_to_another_mesh)
 }
 
 TRI_TEST_MAIN(TRI_TEST_ROW(any_placement_becomes_any_other), TRI_TEST_ROW(holders_take_turns),
+              TRI_TEST_ROW(a_holder_on_the_same_host_comes_first),
               TRI_TEST_ROW(what_cannot_be_moved_is_refused_on_all_ranks),
               TRI_TEST_ROW(a_state_table_moves_to_another_mesh))
