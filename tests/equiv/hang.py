@@ -77,6 +77,24 @@ def stopped(folder):
                   "train.hang_seconds"], 40)
 
 
+# Two stages of two ranks, many micro-batches.
+HYBRID = ("parallel.pipeline=2", "parallel.tensor=2", "batch.micro=1")
+
+
+def pipeline(folder):
+    """A rank that stops, or dies, in the middle of a pipeline: within an operation of the schedule."""
+    process = begin(folder, "runs/stopped", "train.hang_seconds=3", *HYBRID)
+    os.kill(pid_of(process, folder, 3), signal.SIGSTOP)
+    reported(folder, process,
+             [f"error: rank 3 of {RANKS}, host .*, step [0-9]+.*: TRI_ETIMEOUT",
+              "rank 3 has not come for [0-9.]+ s and does not answer",
+              "wait.* in step [0-9]+, .*: .*(tensor|pipeline|world)"], 40)
+    process = begin(folder, "runs/killed", *HYBRID)
+    os.kill(pid_of(process, folder, 1), signal.SIGKILL)
+    reported(folder, process,
+             [f"error: rank 1 of {RANKS}, host .*, step [0-9]+.*: TRI_EPEER"], 10)
+
+
 def patient(folder):
     """A job that was suspended as a whole, for longer than the limit, goes on."""
     process = begin(folder, "runs/patient", "train.hang_seconds=2")
@@ -115,5 +133,5 @@ def failed(folder):
 
 
 if __name__ == "__main__":
-    sys.exit(job.main({"stopped": stopped, "patient": patient, "killed": killed, "failed": failed},
+    sys.exit(job.main({"stopped": stopped, "pipeline": pipeline, "patient": patient, "killed": killed, "failed": failed},
                       __doc__))
