@@ -119,6 +119,7 @@ static tri_status join_ends(const tri_job *job, tri_comm **ends)
     int others = tri_mesh_index(job->mesh, TRI_JOB_GROUP | TRI_AXIS_BIT(TRI_AXIS_TENSOR));
     int color = here == owner || here == guest ? others : -1;
     TRI_TRY(tri_mesh_group(job->mesh, 2, color, here == owner ? 0 : 1, ends));
+    tri_comm_set_name(*ends, "pipeline ends");
     return TRI_OK;
 }
 

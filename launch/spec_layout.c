@@ -7,6 +7,7 @@
 
 #include "parallel/context.h"
 #include "parallel/schedule.h"
+#include "parallel/zero.h"
 #include "runtime/base/int.h"
 
 #include <stdio.h>
@@ -192,45 +193,9 @@ static tri_status check_context(const tri_spec *spec)
 
 /* --- the groups of ZeRO */
 
-static const char *const zero_names[] = {"weights", "gradients", "optimizer states"};
-
-/* May group `i` have `size` ranks, with the groups above it as they are? */
-static bool group_fits(const tri_spec *spec, int i, int64_t size)
-{
-    int64_t n = (int64_t)spec->parallel.data * spec->parallel.context;
-    int64_t next = i < 2 ? spec->parallel.zero[i + 1] : n;
-    return next % size == 0;
-}
-
 static tri_status check_zero(const tri_spec *spec)
 {
-    int n = spec->parallel.data * spec->parallel.context;
-    for (int i = 2; i >= 0; i--) {
-        int size = spec->parallel.zero[i];
-        if (group_fits(spec, i, size)) continue;
-        int next = i < 2 ? spec->parallel.zero[i + 1] : n;
-        int below = size < next ? size : next;
-        while (below > 1 && next % below != 0)
-            below--;
-        int above = size + 1;
-        while (above < next && next % above != 0)
-            above++;
-        char near[LAYOUT_NEAREST_BYTES];
-        if (above <= next)
-            snprintf(near, sizeof near, "the nearest are %d and %d", below, above);
-        else
-            snprintf(near, sizeof near, "the nearest is %d", below);
-        TRI_CHECK(i == 2, TRI_EINVAL,
-                  "parallel.zero: [%d, %d, %d]: groups of %d ranks that share %s do not nest in "
-                  "those of %d that share %s; %s",
-                  spec->parallel.zero[0], spec->parallel.zero[1], spec->parallel.zero[2], size,
-                  zero_names[i], next, zero_names[i + 1], near);
-        TRI_FAIL(TRI_EINVAL,
-                 "parallel.zero: [%d, %d, %d]: groups of %d ranks that share optimizer states do "
-                 "not divide the %d ranks of data %d x context %d; %s",
-                 spec->parallel.zero[0], spec->parallel.zero[1], spec->parallel.zero[2], size, n,
-                 spec->parallel.data, spec->parallel.context, near);
-    }
+    TRI_TRY(tri_zero_check(spec->parallel.zero, spec->parallel.data * spec->parallel.context));
     TRI_CHECK(!spec->parallel.quantize_weights || spec->parallel.zero[0] > 1, TRI_EINVAL,
               "parallel.quantize_weights: no weights travel where each rank has all of them: set "
               "it to none, or parallel.zero to 3");

@@ -99,6 +99,19 @@ tri_status tri_train_step(tri_job *job, bool stop, tri_step_result *out)
     return TRI_OK;
 }
 
+/* First words of communicators' names, and how metrics call the time spent waiting for them. */
+static const struct {
+    const char *kind, *metric;
+} exposed_kinds[] = {
+    {"tensor",   "exposed_tensor_s"  },
+    {"context",  "exposed_context_s" },
+    {"pipeline", "exposed_pipeline_s"},
+    {"data",     "exposed_data_s"    },
+    {"zero",     "exposed_zero_s"    },
+    {"world",    "exposed_world_s"   },
+};
+enum { EXPOSED_KINDS = sizeof exposed_kinds / sizeof exposed_kinds[0] };
+
 /* A run: a job, its folder, and on rank 0 what records and shows it. */
 typedef struct train_run {
     tri_session *session;
@@ -110,7 +123,8 @@ typedef struct train_run {
     tri_trace_file *trace; /* NULL: none was asked for */
     double peak_flops_per_s;
     double flops_per_token;
-    double eval_loss; /* of the last evaluation; NaN: none yet */
+    double exposed_s[EXPOSED_KINDS]; /* by kind, of the last step */
+    double eval_loss;                /* of the last evaluation; NaN: none yet */
 } train_run;
 
 static bool is_root(const train_run *run)
@@ -245,6 +259,24 @@ static tri_status run_open(train_run *run)
     return TRI_OK;
 }
 
+/* Add (sign 1) or take off (-1) what was waited so far: before and after a step. */
+static void count_exposed(train_run *run, int sign)
+{
+    for (int i = 0; i < EXPOSED_KINDS; i++) {
+        double now_s = tri_device_exposed_of(run->session->device, exposed_kinds[i].kind);
+        run->exposed_s[i] = sign > 0 ? run->exposed_s[i] + now_s : -now_s;
+    }
+}
+
+/* A kind that did not wait is left out. */
+static void put_exposed(const train_run *run, tri_metrics_row *row)
+{
+    for (int i = 0; i < EXPOSED_KINDS; i++)
+        if (run->exposed_s[i] > 0)
+            row->extra[row->n_extra++] =
+                (tri_metrics_extra){exposed_kinds[i].metric, run->exposed_s[i]};
+}
+
 /* The step in metrics.jsonl and on the screen. */
 static tri_status record(train_run *run, const tri_step_result *step, bool evaluated)
 {
@@ -264,6 +296,7 @@ static tri_status record(train_run *run, const tri_step_result *step, bool evalu
                            .comm_exposed_s = step->comm_exposed_s,
                            .memory_bytes = (int64_t)memory.peak_bytes};
     row.extra[row.n_extra++] = (tri_metrics_extra){"allocations", (double)tri_alloc_count()};
+    put_exposed(run, &row);
     if (evaluated) row.extra[row.n_extra++] = (tri_metrics_extra){"eval_loss", run->eval_loss};
     TRI_TRY(tri_metrics_write(run->metrics, &row));
     tri_progress_step shown = {.step = row.step,
@@ -316,7 +349,9 @@ static tri_status run_steps(train_run *run, bool *stopped)
     while (job->counters.step < steps && !*stopped) {
         tri_step_result step;
         run->session->step = job->counters.step + 1;
+        count_exposed(run, -1);
         TRI_TRY(tri_train_step(job, tri_signals_received() != 0, &step));
+        count_exposed(run, 1);
         int64_t at = job->counters.step;
         *stopped = step.stop && at < steps;
         bool evaluates = job->validation && (is_due(run->spec.train.eval_every, at) || at == steps);

@@ -27,6 +27,8 @@ tri_status tri_context_split(tri_mesh *mesh, tri_context_mode mode, int n_ulysse
     int coord = tri_mesh_coord(mesh, TRI_AXIS_CONTEXT);
     TRI_TRY(tri_mesh_group(mesh, n, others * (size / n) + coord / n, coord % n, ulysses));
     TRI_TRY(tri_mesh_group(mesh, size / n, others * n + coord % n, coord / n, ring));
+    tri_comm_set_name(*ulysses, "context ulysses");
+    tri_comm_set_name(*ring, "context ring");
     return TRI_OK;
 }
 

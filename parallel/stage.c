@@ -83,6 +83,8 @@ static tri_status make_edges(tri_stage *stage, int message)
         int color = edge < 0 ? -1 : tri_mesh_index(mesh, others) * p + edge;
         tri_comm *comm = NULL;
         TRI_TRY(tri_mesh_group(mesh, 2, color, after ? 0 : 1, &comm));
+        tri_comm_set_name(comm,
+                          message == STAGE_OUTPUTS ? "pipeline outputs" : "pipeline gradients");
         if (edge >= 0) stage->comm[message][after ? EDGE_AFTER : EDGE_BEFORE] = comm;
     }
     return TRI_OK;

@@ -27,6 +27,7 @@ tri_status tri_comm_make(const tri_coll_ops *ops, tri_device *device, int rank, 
     snprintf(comm->name, sizeof comm->name, "world");
     if (ops != &tri_coll_self) TRI_TRY(tri_stream_create(device, ops->name, &comm->stream));
     if (comm->stream) tri_stream_set_describe(comm->stream, tri_coll_describe);
+    if (comm->stream) tri_stream_set_group(comm->stream, comm->name);
     *out = TRI_MOVE(comm);
     return TRI_OK;
 }
@@ -308,6 +309,7 @@ static tri_status lane_find(tri_comm *comm, tri_coll_lane **slot, tri_coll_lane 
         *slot = lane;
         TRI_TRY(tri_stream_create(comm->device, "point to point", &lane->stream));
         tri_stream_set_describe(lane->stream, tri_coll_describe);
+        tri_stream_set_group(lane->stream, comm->name);
     }
     *out = *slot;
     return TRI_OK;

@@ -102,7 +102,8 @@ tri_coll_stats tri_comm_stats(const tri_comm *comm);
 int tri_comm_host(const tri_comm *comm, int rank);
 
 /* Name the communicator for reports and traces: "data", "zero weights"; "world" is the first's own,
- * others are nameless until then. Not collective. Copies the name. */
+ * others are nameless until then. The first word is the kind under which time spent waiting is reported
+ * (tri_device_exposed_of). Not collective. Copies the name; NULL (on paper) is fine. */
 void tri_comm_set_name(tri_comm *comm, const char *name);
 const char *tri_comm_name(const tri_comm *comm);
 

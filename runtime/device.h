@@ -141,6 +141,14 @@ bool tri_event_is_done(tri_event event);
  * collective. */
 double tri_stream_exposed_s(const tri_stream *stream);
 
+/* Let the time that is spent waiting for a stream be asked for by a group's name. Not collective. Keeps:
+ * name, which may change. */
+void tri_stream_set_group(tri_stream *stream, const char *name);
+
+/* Seconds that callers were blocked by open streams whose group's name begins with the word `kind`. Not
+ * collective. */
+double tri_device_exposed_of(tri_device *device, const char *kind);
+
 /* What the rank's threads wait for, and since when. */
 typedef struct tri_wait {
     bool is_waiting;

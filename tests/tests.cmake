@@ -133,7 +133,7 @@ if(TARGET trireme AND NOT TRI_SANITIZE STREQUAL "thread")
     set_tests_properties(long_run.mixed PROPERTIES TIMEOUT 7200 LABELS "job;long")
     if(NOT TRI_SANITIZE) # what these try is processes, not memory
         tri_add_job_tests(wrong_input keys commands data folders models)
-        tri_add_job_tests(trace picture short)
+        tri_add_job_tests(trace picture waits short)
         tri_add_job_tests(hang stopped pipeline patient killed failed)
         tri_add_job_tests(bytes few all)
         set_tests_properties(bytes.all PROPERTIES TIMEOUT 3600 LABELS "job;long")

@@ -56,6 +56,7 @@ static tri_status make_group(tri_zero *zero, group_args args, zero_group *out)
     unsigned others = TRI_AXIS_BIT(TRI_AXIS_PIPELINE) | TRI_AXIS_BIT(TRI_AXIS_TENSOR);
     int color = tri_mesh_index(mesh, others) * zero->ranks + args.which;
     TRI_TRY(tri_mesh_group(mesh, args.size, color, args.key, &out->comm));
+    tri_comm_set_name(out->comm, args.name);
     return TRI_OK;
 }
 
@@ -132,6 +133,7 @@ static tri_status make_tensor_groups(tri_zero *zero)
         }
         int rank = tri_mesh_rank(mesh); /* tensor is the innermost axis */
         TRI_TRY(tri_mesh_group(mesh, sum, rank / sum, rank % sum, &group->comm));
+        tri_comm_set_name(group->comm, "tensor neighbours");
     }
     return TRI_OK;
 }

@@ -22,7 +22,7 @@ const char *tri_coll_kind_name(tri_coll_kind kind)
 
 void tri_comm_set_name(tri_comm *comm, const char *name)
 {
-    snprintf(comm->name, sizeof comm->name, "%s", name);
+    if (comm) snprintf(comm->name, sizeof comm->name, "%s", name);
 }
 
 const char *tri_comm_name(const tri_comm *comm)

@@ -26,6 +26,7 @@ struct tri_stream {
     tri_stream *next;
     const char *name;
     tri_describe_fn describe; /* NULL: nothing to say */
+    const char *group;        /* NULL: of no kind */
     stream_slot *slots;
     tri_mutex submit_lock;
     atomic_ullong submitted;
@@ -265,6 +266,23 @@ void tri_stream_set_describe(tri_stream *stream, tri_describe_fn describe)
 double tri_stream_exposed_s(const tri_stream *stream)
 {
     return (double)atomic_load_explicit(&stream->exposed_ns, memory_order_relaxed) * 1e-9;
+}
+
+void tri_stream_set_group(tri_stream *stream, const char *name)
+{
+    stream->group = name;
+}
+
+double tri_device_exposed_of(tri_device *device, const char *kind)
+{
+    double sum_s = 0;
+    size_t n = strlen(kind);
+    tri_mutex_lock(&device->engine.poll_lock);
+    for (const tri_stream *s = device->engine.streams; s; s = s->next)
+        if (s->group && strncmp(s->group, kind, n) == 0 && (!s->group[n] || s->group[n] == ' '))
+            sum_s += tri_stream_exposed_s(s);
+    tri_mutex_unlock(&device->engine.poll_lock);
+    return sum_s;
 }
 
 /* Describe the head of the stream, if it still is one. poll_lock is held. */

@@ -67,6 +67,17 @@ def picture(folder):
         assert left > came - 100, f"an all-reduce ended {came - left} us before all were in it"
 
 
+def waits(folder):
+    """The time spent waiting, by kind, is that of the step."""
+    folder.write_spec("job.yaml", {"batch.sequences": 16, "parallel.tensor": 2, "parallel.pipeline": 2})
+    steps = folder.train(RANKS, "runs/waits", "train.steps=8")
+    for step in steps:
+        parts = {key: value for key, value in step.items() if key.startswith("exposed_")}
+        assert abs(sum(parts.values()) - step["comm_exposed_s"]) < 1e-6, f"{step}"
+    kinds = set().union(*(step.keys() for step in steps))
+    assert {"exposed_tensor_s", "exposed_pipeline_s"} <= kinds, f"{kinds}"
+
+
 def short(folder):
     """A run that ends before the steps that were asked for, and one that asks for none."""
     folder.write_spec("job.yaml", {"train.trace": 100})
@@ -78,4 +89,4 @@ def short(folder):
 
 
 if __name__ == "__main__":
-    sys.exit(job.main({"picture": picture, "short": short}, __doc__))
+    sys.exit(job.main({"picture": picture, "waits": waits, "short": short}, __doc__))

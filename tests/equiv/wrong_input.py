@@ -55,7 +55,7 @@ def keys(folder):
             "parallel.tensor=3", "batch.sequences=6")
     refused(folder, 2, 2, ["pipeline 3", "2 ranks", "start 3"], "train", "job.yaml",
             "parallel.pipeline=3")
-    refused(folder, None, 2, ["parallel.zero", "nearest is 2"], "check", "job.yaml", "--ranks", "2",
+    refused(folder, None, 2, ["parallel.zero", "[1, 1, 2] would do"], "check", "job.yaml", "--ranks", "2",
             "parallel.zero=[1, 1, 4]")
     refused(folder, None, 2, ["heads"], "check", "job.yaml", "--ranks", "2", "model.heads=5")
 
