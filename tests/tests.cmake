@@ -138,10 +138,11 @@ if(TARGET trireme AND NOT TRI_SANITIZE STREQUAL "thread")
         tri_add_job_tests(bytes few all)
         set_tests_properties(bytes.all PROPERTIES TIMEOUT 3600 LABELS "job;long")
         tri_add_job_tests(signals usr1 rank_signals term killed)
-        tri_add_job_tests(two_hosts curves counters overlap)
-        set_tests_properties(two_hosts.curves two_hosts.counters two_hosts.overlap
+        tri_add_job_tests(two_hosts curves counters more_counters overlap)
+        set_tests_properties(two_hosts.curves two_hosts.counters two_hosts.more_counters two_hosts.overlap
             PROPERTIES SKIP_RETURN_CODE 77 RUN_SERIAL TRUE)
-        set_tests_properties(two_hosts.overlap PROPERTIES TIMEOUT 1800 LABELS "job;long")
+        set_tests_properties(two_hosts.more_counters two_hosts.overlap
+            PROPERTIES TIMEOUT 1800 LABELS "job;long")
     endif()
 endif()
 

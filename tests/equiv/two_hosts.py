@@ -19,7 +19,8 @@ import job
 NET = "10.77"
 UNITS = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 # What a rank sends of a call's payload, on a ring of two.
-SENT_OF_TWO = {"all-reduce": 1.0, "reduce-scatter": 0.5, "all-gather": 0.5, "all-to-all": 0.5, "send": 1.0}
+SENT_OF_TWO = {"all-reduce": 1.0, "reduce-scatter": 0.5, "all-gather": 1.0, "all-to-all": 0.5, "send": 1.0,
+               "broadcast": 1.0} # by the first
 
 
 def call(*command):
@@ -107,9 +108,16 @@ def agree(got, want, what):
         assert abs(a - b) <= 1e-5 * abs(b), f"{what}: step {step} has loss {a!r}, should be {b!r}"
 
 
-# Layouts of two ranks, and of four: each host has two of these
-OVER_TWO = (("parallel.zero=0",), ("parallel.zero=1",))
-OVER_FOUR = (("parallel.zero=1",),)
+# Layouts of two ranks, one on each host, and of four, two on each
+OVER_TWO = (("parallel.zero=1",), ("parallel.tensor=2",), ("parallel.pipeline=2",))
+MORE_OVER_TWO = (("parallel.zero=0",), ("parallel.zero=2",), ("parallel.zero=3",),
+                 ("parallel.tensor=2", "parallel.tensor_sequence=false"),
+                 ("parallel.pipeline=2", "parallel.schedule=zb_v", "parallel.chunks=2",
+                  "model.layers=4"),
+                 ("parallel.context=2", "parallel.context_mode=ring"),
+                 ("parallel.context=2", "parallel.context_mode=ulysses"),
+                 ("parallel.context=2", "parallel.context_mode=allgather"))
+OVER_FOUR = (("parallel.pipeline=2", "parallel.tensor=2"), ("parallel.zero=[2,2,4]",))
 
 
 def curves(folder):
@@ -133,13 +141,14 @@ def predicted_bytes(folder, *layout):
     return total
 
 
-def counters(folder):
+def count(folder, layouts):
     """Bytes that leave a host in a step: 20 steps more against the prediction. The interface counts
     headers too (66 bytes for up to 64 KiB where the kernel cuts late), acknowledgements of what comes
-    in, MPI's own headers and the loss and norm that ranks exchange."""
+    in, and MPI's own headers."""
     folder.write_spec("job.yaml", {"model.hidden": 128, "train.eval_every": 0})
+    wrong = []
     with Hosts(folder) as hosts:
-        for number, layout in enumerate(OVER_TWO):
+        for number, layout in enumerate(layouts):
             sent = []
             for steps in (5, 25):
                 before = hosts.sent_bytes()
@@ -150,13 +159,27 @@ def counters(folder):
             share = measured / want
             print(f"     {' '.join(layout)}: {measured:.0f} bytes a step, predicted {want:.0f}: "
                   f"{share:.3f}", flush=True)
-            assert 0.99 <= share <= 1.05, f"{layout}: {measured} bytes a step, predicted {want}"
+            if not 0.99 <= share <= 1.05:
+                wrong.append(layout)
+    assert not wrong, f"not as predicted: {wrong}"
+
+
+def counters(folder):
+    """Interface counters of an axis each."""
+    count(folder, OVER_TWO)
+
+
+def more_counters(folder):
+    """Interface counters of the other settings."""
+    count(folder, MORE_OVER_TWO)
 
 
 LARGE = {"model.family": "llama", "model.layers": 6, "model.hidden": 256, "model.context": 128,
          "batch.sequences": 16, "batch.micro": 8, "train.steps": 12}
-# How gradients (and weights) travel, and what makes them travel in one piece, with nothing to hide behind
-OVERLAPS = ((("parallel.zero=0", "parallel.bucket_mb=1"), ("parallel.zero=0", "parallel.bucket_mb=4096")),)
+# How gradients and weights travel, and what makes them travel in one piece, with nothing to hide behind.
+# (ZeRO 1 and 2 gather the new weights behind the update, where nothing is left to hide half of it.)
+OVERLAPS = ((("parallel.zero=0", "parallel.bucket_mb=1"), ("parallel.zero=0", "parallel.bucket_mb=4096")),
+            (("parallel.zero=3", "parallel.prefetch=1"), ("parallel.zero=3", "parallel.prefetch=0")))
 
 
 def median_of(steps, key):
@@ -183,13 +206,17 @@ def hidden_share(folder, hosts, layout, whole, number):
 def overlap(folder):
     """At least 70 % of the communication hides. Others' work on the machine disturbs: best of three."""
     folder.write_spec("job.yaml", LARGE)
+    too_little = []
     with Hosts(folder) as hosts:
         for number, (layout, whole) in enumerate(OVERLAPS):
             shares = []
             while len(shares) < 3 and max(shares, default=0) < 0.7:
                 shares.append(hidden_share(folder, hosts, layout, whole, f"{number}t{len(shares)}"))
-            assert max(shares) >= 0.7, f"{layout}: {shares} hidden, 0.7 was due"
+            if max(shares) < 0.7:
+                too_little.append((layout, shares))
+    assert not too_little, f"0.7 was due: {too_little}"
 
 
 if __name__ == "__main__":
-    sys.exit(job.main({"curves": curves, "counters": counters, "overlap": overlap}, __doc__))
+    sys.exit(job.main({"curves": curves, "counters": counters, "more_counters": more_counters,
+                       "overlap": overlap}, __doc__))
