@@ -10,6 +10,7 @@ import random
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 
@@ -186,6 +187,8 @@ def main(cases, description):
     unknown = set(arguments.case) - set(cases)
     if unknown:
         parser.error(f"no case {unknown}; there are {' '.join(cases)}")
+    # ended from outside, a case still tidies up
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     failed = skipped = 0
     for name in arguments.case or cases:
         folder = Folder(arguments.program)

@@ -27,6 +27,23 @@ def call(*command):
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
+def remove(name):
+    """A namespace, with what runs in it; its end of the link goes with it."""
+    for pid in call("ip", "netns", "pids", name).stdout.split():
+        try:
+            os.kill(int(pid), signal.SIGKILL)
+        except ProcessLookupError:
+            pass # ended by itself
+    call("ip", "netns", "del", name)
+
+
+def remove_stale():
+    """Namespaces of a script that was killed."""
+    for name in re.findall(r"^tri\d+[ab]\b", call("ip", "netns", "list").stdout, re.M):
+        if not os.path.exists(f"/proc/{name[3:-1]}"):
+            remove(name)
+
+
 class Hosts:
     """Two namespaces and the link between them; gone when the context ends, with what runs in them."""
 
@@ -46,14 +63,13 @@ class Hosts:
 
     def __exit__(self, *_):
         for name in self.names:
-            for pid in call("ip", "netns", "pids", name).stdout.split():
-                os.kill(int(pid), signal.SIGKILL)
-            call("ip", "netns", "del", name) # its end of the link goes with it
+            remove(name)
 
     def build(self):
         for tool in ("ip", "tc", "unshare"):
             if not shutil.which(tool):
                 raise RuntimeError(f"there is no program '{tool}'")
+        remove_stale()
         one, two = self.names
         links = [f"tri{os.getpid() % 100000}{end}" for end in "ab"] # 15 letters at most
         self.links = dict(zip(self.names, links))
