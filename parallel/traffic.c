@@ -32,6 +32,7 @@ double tri_traffic_sent_bytes(const tri_traffic *traffic)
         return (n - 1) * payload;
     case TRI_COLL_REDUCE_SCATTER:
     case TRI_COLL_ALLTOALL:
+    case TRI_COLL_BROADCAST: /* the mean over the ranks: all but one get it */
         return (n - 1) / n * payload;
     case TRI_COLL_SEND:
         return payload;

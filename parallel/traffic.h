@@ -29,7 +29,8 @@ typedef struct tri_traffic_list {
 void tri_traffic_add(tri_traffic_list *list, const tri_traffic *more);
 
 /* Bytes that one rank sends for these calls with ring algorithms: all-reduce 2(n-1)/n of the payload,
- * reduce-scatter, all-gather and all-to-all (n-1)/n of the whole buffer, send all. Not collective. */
+ * reduce-scatter, all-gather and all-to-all (n-1)/n of the whole buffer, send all, broadcast (n-1)/n as
+ * the mean over the ranks. Not collective. */
 double tri_traffic_sent_bytes(const tri_traffic *traffic);
 
 #endif
