@@ -55,21 +55,21 @@ tri_status tri_zero_create(const tri_zero_args *args, tri_zero **out)
     return TRI_OK;
 }
 
-void tri_zero_destroy(tri_zero **out)
+void tri_zero_destroy(tri_zero **zero)
 {
-    tri_zero *zero = *out;
-    if (!zero) return;
-    TRI_FREE(zero->given);
-    TRI_FREE(zero->passes);
-    TRI_FREE(zero->params);
-    TRI_FREE(zero->buckets);
-    TRI_FREE(zero->units);
-    TRI_FREE(zero->order);
-    TRI_FREE(zero->queue);
-    TRI_FREE(zero->pool[ZERO_WEIGHTS].slots);
-    TRI_FREE(zero->pool[ZERO_GRADIENTS].slots);
-    TRI_FREE(zero->paper.slots);
-    TRI_FREE(*out);
+    tri_zero *old = *zero;
+    if (!old) return;
+    TRI_FREE(old->given);
+    TRI_FREE(old->passes);
+    TRI_FREE(old->params);
+    TRI_FREE(old->buckets);
+    TRI_FREE(old->units);
+    TRI_FREE(old->order);
+    TRI_FREE(old->queue);
+    TRI_FREE(old->pool[ZERO_WEIGHTS].slots);
+    TRI_FREE(old->pool[ZERO_GRADIENTS].slots);
+    TRI_FREE(old->paper.slots);
+    TRI_FREE(*zero);
 }
 
 /* Buffers of units, and of their messages where these are quantised: of weights one for each rank that
