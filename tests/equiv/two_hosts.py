@@ -200,9 +200,10 @@ OVERLAPS = ((("parallel.zero=0", "parallel.bucket_mb=1"), ("parallel.zero=0", "p
             (("parallel.zero=3", "parallel.prefetch=1"), ("parallel.zero=3", "parallel.prefetch=0")))
 
 
-def median_of(steps, key):
-    """Of a run whose first steps warm up."""
-    return statistics.median(values[key] for values in steps[2:])
+def usual(steps, key):
+    """The lower quartile over the steps of a run, whose first warm up: what else runs on these cores
+    delays one rank, and the other waits for it, whatever the link does."""
+    return statistics.quantiles((values[key] for values in steps[2:]), n=4)[0]
 
 
 def hidden_share(folder, hosts, layout, whole, number):
@@ -210,11 +211,11 @@ def hidden_share(folder, hosts, layout, whole, number):
     backward pass, which is two thirds of what is computed."""
     hosts.limit(100e9)
     free = folder.train(2, f"runs/free{number}", *whole, timeout_s=600)
-    backward_s = 2 / 3 * (median_of(free, "step_s") - median_of(free, "comm_exposed_s"))
+    backward_s = 2 / 3 * (usual(free, "step_s") - usual(free, "comm_exposed_s"))
     rate = predicted_bytes(folder, *whole) / backward_s
     hosts.limit(8 * rate)
-    open_s = median_of(folder.train(2, f"runs/whole{number}", *whole, timeout_s=600), "comm_exposed_s")
-    left_s = median_of(folder.train(2, f"runs/parts{number}", *layout, timeout_s=600), "comm_exposed_s")
+    open_s = usual(folder.train(2, f"runs/whole{number}", *whole, timeout_s=600), "comm_exposed_s")
+    left_s = usual(folder.train(2, f"runs/parts{number}", *layout, timeout_s=600), "comm_exposed_s")
     print(f"     {' '.join(layout)}: backward {backward_s:.3f} s, link {rate / 1e6:.1f} MB/s, waited for "
           f"{open_s:.3f} s in one piece, {left_s:.3f} s in buckets: {1 - left_s / open_s:.0%} hidden",
           flush=True)
