@@ -49,8 +49,9 @@ def mixed(folder):
                     resident = resident_bytes(ranks)
                 except OSError: # a rank has ended
                     break
-                if steps_done(metrics) <= LAST:
-                    seen.append((steps_done(metrics), resident))
+                step = steps_done(metrics)
+                if step <= LAST:
+                    seen.append((step, resident))
             time.sleep(0.05)
     finally:
         done = job.finish(process, TIMEOUT_S)
