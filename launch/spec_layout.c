@@ -46,7 +46,7 @@ static tri_status check_product(const tri_spec *spec, int n_ranks, int64_t other
     char ranks[LAYOUT_NEAREST_BYTES];
     if (below > 0)
         snprintf(ranks, sizeof ranks, "%lld or %lld ranks", (long long)below,
-                 (long long)(below + others));
+                 (long long)below + others);
     else
         snprintf(ranks, sizeof ranks, "%lld ranks", (long long)others);
     TRI_FAIL(TRI_EINVAL,

@@ -35,7 +35,7 @@ TRI_MUST_USE tri_status tri_trace_file_step(tri_trace_file *file);
 TRI_MUST_USE tri_status tri_trace_file_finish(tri_trace_file *file);
 
 /* Free. Not collective; NULL is fine. */
-void tri_trace_file_destroy(tri_trace_file **file);
+void tri_trace_file_destroy(tri_trace_file **out);
 
 /* Counted bytes of the recorder on the rank that has most, rank 0. Not collective. */
 size_t tri_trace_file_bytes(int n_ranks, int64_t steps, int64_t max_events);

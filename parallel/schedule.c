@@ -49,7 +49,7 @@ static tri_status check_chunks(const tri_schedule_ops *ops, int chunks)
 tri_status tri_schedule_check(const char *name, int ranks, int chunks, int micro_batches)
 {
     const tri_schedule_ops *ops = find(name);
-    if (!ops) TRI_TRY(unknown(name));
+    if (!ops) return unknown(name);
     TRI_CHECK(ranks >= 1, TRI_EINVAL, "parallel.pipeline %d: the least is 1", ranks);
     TRI_CHECK(micro_batches >= 1, TRI_EINVAL,
               "batch.sequences gives micro-batches %d: the least is 1", micro_batches);

@@ -68,7 +68,7 @@ TRI_INLINE void quantize_block(const tri_simd_quantized *q, int64_t block, bool 
         q->scales[block] = bits >= 0x7f800000u ? __builtin_nanf("") : 0;
         return;
     }
-    int8_t number[BLOCK + TRI_V];
+    int8_t number[BLOCK + TRI_V] = {0};
     round_numbers(q->in, at, n, most / largest, bf16, number);
     q->scales[block] = largest / most;
     if (q->bits == 4)

@@ -31,8 +31,10 @@ static int label(const tri_schedule *schedule, const tri_op *op, char out[LABEL_
         snprintf(chunk, sizeof chunk, ".%d", op->chunk);
     else if (schedule->chunks > 1)
         snprintf(chunk, sizeof chunk, "%c", 'a' + op->chunk);
-    char letter = op->kind == TRI_OP_FORWARD ? 'F' : op->kind == TRI_OP_BACKWARD_WEIGHT ? 'W' : 'B';
-    return snprintf(out, LABEL_BYTES, "%c%d%s", letter, op->micro, chunk);
+    const char *kind = op->kind == TRI_OP_FORWARD           ? "F"
+                       : op->kind == TRI_OP_BACKWARD_WEIGHT ? "W"
+                                                            : "B";
+    return snprintf(out, LABEL_BYTES, "%s%d%s", kind, op->micro, chunk);
 }
 
 /* The shortest duration of an operation that takes time; 0: none does. */

@@ -106,8 +106,8 @@ TRI_TEST(mesh_and_pipeline_are_shown)
     tri_check_print(&spec, 16, plans, stream);
     fclose(stream);
     static const char *const parts[] = {
-        "layout   zero [1, 2, 4]; schedule 1f1b, 1 chunk; norms shared out over tensor; context "
-        "ring; recompute selective\n",
+        "layout   zero [1, 2, 4]; schedule 1f1b, 1 chunk; norms shared out over tensor;",
+        "; context ring; recompute selective\n",
         "rank = ((pipeline * 2 + data) * 2 + context) * 2 + tensor",
         "  tensor                 2 ranks     8 groups  rank 0 with 1\n",
         "  context                2 ranks     8 groups  rank 0 with 2\n",

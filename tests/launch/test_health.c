@@ -8,7 +8,7 @@ static tri_health_line line(int rank, tri_health_source source, int64_t step, co
                             const char *wait)
 {
     tri_health_line line = {.rank = rank,
-                            .source = source,
+                            .source = (int32_t)source,
                             .step = step,
                             .still_s = 21 + rank,
                             .wait_s = wait ? 20 : -1,
