@@ -5,10 +5,12 @@
 #include "launch/bench_layouts.h"
 
 #include "launch/bench_job.h"
+#include "launch/env.h"
 #include "launch/train.h"
 #include "runtime/agree.h"
 #include "runtime/base/alloc.h"
 #include "runtime/base/clock.h"
+#include "runtime/base/int.h"
 
 #include <string.h>
 #include <unistd.h>
@@ -66,6 +68,10 @@ static tri_status open_alone(layout_bench *b, const tri_bench_job_options *optio
     alone.accumulation *= ranks;
     tri_device_args device = {.name = "cpu",
                               .n_threads = ranks * tri_device_threads(tri_comm_device(world))};
+    TRI_CHECK(tri_env_cores() >= tri_min64(device.n_threads, tri_env_host_cores()), TRI_EINVAL,
+              "bench layouts: rank 0 alone is to run %d threads, but is bound to %d core(s): start "
+              "it with mpirun --bind-to none",
+              device.n_threads, tri_env_cores());
     TRI_TRY(tri_device_create(&device, &b->wide));
     TRI_TRY(tri_comm_open_self(b->wide, &b->self));
     return open_job(b, &alone, b->self, &b->limit);
