@@ -153,6 +153,21 @@ static unsigned assign_replicas(const tri_row *row)
     return axes;
 }
 
+/* Neighbouring ranks of an axis that have the same block of a row: those of a split in fewer parts. */
+static int assign_inner(const tri_row *row, const tri_mesh *mesh, tri_axis axis)
+{
+    int parts = row->place.axis[axis].parts;
+    bool is_split = row->place.axis[axis].kind == TRI_SPLIT;
+    return is_split && parts > 0 ? tri_mesh_size(mesh, axis) / parts : 1;
+}
+
+static bool assign_has_inner(const tri_row *row, const tri_mesh *mesh)
+{
+    for (int a = 0; a < TRI_AXES; a++)
+        if (assign_inner(row, mesh, (tri_axis)a) > 1) return true;
+    return false;
+}
+
 static void assign_sort_out(assign_work *work)
 {
     for (int64_t i = 0; i < work->assign->n_rows; i++) {
@@ -162,7 +177,9 @@ static void assign_sort_out(assign_work *work)
             int64_t elements = tri_row_elements(row);
             int copies = tri_mesh_product(work->mesh, assign_replicas(row));
             kind = ASSIGN_MIXED;
-            if (work->held[i] == elements * copies) kind = ASSIGN_COPIES;
+            /* copies along a split axis are not told from shards by their number */
+            if (work->held[i] == elements * copies && !assign_has_inner(row, work->mesh))
+                kind = ASSIGN_COPIES;
             if (work->held[i] == elements) kind = ASSIGN_PARTS;
         }
         work->kind[i] = (char)kind;
@@ -205,10 +222,12 @@ static bool assign_is_second(const assign_work *work, const tri_row *row, int64_
         const int64_t *range = work->ranges + 2 * (rank * work->n_mixed + mixed);
         if (range[0] != row->begin || range[1] != row->count) continue;
         bool same = true;
-        for (int a = 0; a < TRI_AXES && same; a++)
+        for (int a = 0; a < TRI_AXES && same; a++) {
+            int inner = assign_inner(row, work->mesh, (tri_axis)a);
             same = row->place.axis[a].kind == TRI_REPLICATED ||
-                   tri_mesh_coord_of(work->mesh, rank, (tri_axis)a) ==
-                       tri_mesh_coord(work->mesh, (tri_axis)a);
+                   tri_mesh_coord_of(work->mesh, rank, (tri_axis)a) / inner ==
+                       tri_mesh_coord(work->mesh, (tri_axis)a) / inner;
+        }
         if (same) return true;
     }
     return false;

@@ -3,7 +3,7 @@
 // TEST ranks=1 timeout=7200 long args=--all
 /* The layout is not part of the result: layouts over ranks as threads against one rank. Losses, the
  * gradient and weight tensors put together from the ranks' pieces (which must cover each element, and
- * be equal to the bit where they are copies), initial weights to the bit, memory as planned, and no
+ * be equal to the bit where they are copies), initial weights to the bit, a checkpoint that one rank loads, memory as planned, and no
  * allocation after the second step. Layouts are made by tests/launch/matrix_layouts.c.
  *
  *   test_matrix                  few layouts, each value once
@@ -15,6 +15,7 @@
  * so that where a gradient is rounding alone, the update is not; its curves are compared by
  * tests/equiv/matrix.py.)
  */
+#include "checkpoint/ckpt.h"
 #include "launch/job.h"
 #include "launch/train.h"
 #include "tests/folder.h"
@@ -32,17 +33,20 @@ typedef enum kept {
     FIRST_GRADIENT, /* of the first step */
     LAST_GRADIENT,
     LAST_WEIGHT, /* after the last step */
+    LOADED,      /* what one rank makes of the layout's checkpoint */
     KEPT
 } kept;
 
 static const char *const kept_name[KEPT] = {"initial weights", "gradient of step 1",
-                                            "gradient of the last step", "weights at the end"};
+                                            "gradient of the last step", "weights at the end",
+                                            "loaded weights"};
 
 /* A layout's run: what all ranks share. */
 typedef struct run {
     char name[NAME_BYTES];
     tri_spec spec; /* checked */
     int ranks;
+    const char *dir; /* to save in at the end; NULL: nothing is saved */
     double loss[MATRIX_STEPS];
     double grad_norm[MATRIX_STEPS];
     int64_t allocations; /* of the process, after the second step */
@@ -216,6 +220,28 @@ static tri_status run_planned(run *r, tri_job *job, tri_job_plan *plan)
     TRI_TRY(run_steps(r, job, plan));
     TRI_TRY(put_together(r, LAST_GRADIENT, job));
     TRI_TRY(put_together(r, LAST_WEIGHT, job));
+    if (r->dir) TRI_TRY(tri_job_save(job, r->dir));
+    return TRI_OK;
+}
+
+/* On one rank: the weights of the checkpoint in r->dir, in place of a run. */
+static tri_status load_body(tri_comm *world, void *arg)
+{
+    run *r = arg;
+    tri_job *job = NULL;
+    TRI_TRY(tri_job_open(&r->spec, TRI_JOB_TRAIN, world, &job));
+    TRI_TRY(run_size(r, job));
+    bool found = false;
+    tri_ckpt_info info = {0};
+    TRI_TRY(tri_ckpt_find_newest(r->dir, world, &found, &info));
+    EXPECT(found, "%s: no checkpoint in %s", r->name, r->dir);
+    tri_status rc = found ? tri_job_load(job, info.path) : TRI_OK;
+    tri_ckpt_info_fini(&info);
+    TRI_TRY(rc);
+    EXPECT(job->counters.step == MATRIX_STEPS, "%s: loaded step %lld", r->name,
+           (long long)job->counters.step);
+    TRI_TRY(put_together(r, LOADED, job));
+    tri_job_close(&job);
     return TRI_OK;
 }
 
@@ -235,14 +261,17 @@ static tri_status run_body(tri_comm *world, void *arg)
     return TRI_OK;
 }
 
-static tri_status run_make(const char *name, const tri_spec *spec, int ranks, run **out)
+static const tri_device_args one_thread = {.name = "cpu", .n_threads = 1, .yield = true};
+
+static tri_status run_make(const char *name, const tri_spec *spec, int ranks, const char *dir,
+                           run **out)
 {
-    static const tri_device_args one_thread = {.name = "cpu", .n_threads = 1, .yield = true};
     TRI_AUTO(run) *r = NULL;
     TRI_TRY(TRI_NEW(&r));
     snprintf(r->name, sizeof r->name, "%s", name);
     r->spec = *spec;
     r->ranks = ranks;
+    r->dir = dir;
     TRI_TRY(tri_comm_run_threads(ranks, &one_thread, run_body, r));
     EXPECT(r->allocations == 0, "%s: %lld allocations after the second step", name,
            (long long)r->allocations);
@@ -306,7 +335,7 @@ static double expect_equal(const run *got, const run *want)
                got->grad_norm[s], want->grad_norm[s]);
         if (relative > worst) worst = relative;
     }
-    for (int k = FIRST_GRADIENT; k < KEPT; k++)
+    for (int k = FIRST_GRADIENT; k <= LAST_WEIGHT; k++)
         worst = fmax(worst, expect_tensors(got, want, (kept)k));
     return worst;
 }
@@ -336,7 +365,7 @@ static tri_status truth_of(truths *t, const matrix *m, const matrix_layout *layo
     TRI_CHECK(t->n < TRUTHS, TRI_EBUG, "more than %d models", TRUTHS);
     tri_spec spec;
     TRI_TRY(matrix_spec(m, layout, true, &spec));
-    TRI_TRY(run_make(name, &spec, 1, &t->run[t->n]));
+    TRI_TRY(run_make(name, &spec, 1, NULL, &t->run[t->n]));
     const run *one = t->run[t->n];
     EXPECT(one->loss[MATRIX_STEPS - 1] < one->loss[0], "%s: does not learn: %g, then %g", name,
            one->loss[0], one->loss[MATRIX_STEPS - 1]);
@@ -367,6 +396,35 @@ static void layout_name(const matrix *m, const matrix_layout *layout, char *out,
     matrix_layout_text(m, layout, out + used, out_bytes - used);
 }
 
+/* The checkpoint that a layout saved: on one rank the same weights, to the bit. */
+static tri_status try_loading(const run *saved, const tri_spec *one_rank)
+{
+    TRI_AUTO(run) *r = NULL;
+    TRI_TRY(TRI_NEW(&r));
+    memcpy(r->name, saved->name, sizeof r->name);
+    r->spec = *one_rank;
+    r->ranks = 1;
+    r->dir = saved->dir;
+    TRI_TRY(tri_comm_run_threads(1, &one_thread, load_body, r));
+    EXPECT(memcmp(r->tensor[LOADED], saved->tensor[LAST_WEIGHT],
+                  (size_t)saved->n_elements * sizeof(float)) == 0,
+           "%s: one rank loads other weights", r->name);
+    return TRI_OK;
+}
+
+static tri_status run_layout(const char *name, const matrix *m, const matrix_layout *layout,
+                             run **out)
+{
+    tri_spec spec;
+    TRI_TRY(matrix_spec(m, layout, false, &spec));
+    TRI_AUTO(tri_folder) *folder = NULL;
+    TRI_TRY(tri_folder_create(&folder));
+    TRI_TRY(run_make(name, &spec, layout->mesh.ranks, folder->path, out));
+    TRI_TRY(matrix_spec(m, layout, true, &spec));
+    TRI_TRY(try_loading(*out, &spec));
+    return TRI_OK;
+}
+
 static tri_status try_layout(truths *t, const matrix *m, const matrix_layout *layout)
 {
     char name[NAME_BYTES];
@@ -374,11 +432,9 @@ static tri_status try_layout(truths *t, const matrix *m, const matrix_layout *la
     if (!strstr(name, only())) return TRI_OK;
     const run *want = NULL;
     TRI_TRY(truth_of(t, m, layout, &want));
-    tri_spec spec;
-    TRI_TRY(matrix_spec(m, layout, false, &spec));
     TRI_AUTO(run) *got = NULL;
     int before = tri_test_failures;
-    tri_status rc = run_make(name, &spec, layout->mesh.ranks, &got);
+    tri_status rc = run_layout(name, m, layout, &got);
     EXPECT(rc == TRI_OK, "%s: %s", name, tri_err_last()->text);
     tri_err_clear();
     double worst = got ? expect_equal(got, want) : INFINITY;
