@@ -36,7 +36,7 @@ static const struct {
     {"batch.micro",               0,                               false, "2 1"                                    },
     {"model.tied",                0,                               true,  "true false"                             },
     {"model.dropout",             0,                               true,  "0 0.1"                                  },
-    {"model.kv_heads",            0,                               true,  "= 2"                                    },
+    {"model.kv_heads",            0,                               true,  "= 1 2"                                  },
     {"data.separator",            0,                               true,  "= 10"                                   },
 };
 enum { N_HINTS = sizeof hints / sizeof hints[0] };
