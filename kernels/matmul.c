@@ -87,11 +87,3 @@ void tri_matmul_observe(tri_kernels *kernels, tri_matmul_observer observer, void
     kernels->matmul_observer = observer;
     kernels->matmul_observer_arg = arg;
 }
-
-tri_status tri_matmul_prepare(tri_kernels *kernels, const tri_matmul_args *args)
-{
-    TRI_TRY(args_check(args));
-    if (is_empty(args) || is_widened(kernels, args)) return TRI_OK;
-    TRI_TRY(tri_matmul_in_parts(kernels, args, tri_matmul_make));
-    return TRI_OK;
-}

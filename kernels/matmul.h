@@ -28,9 +28,6 @@ typedef struct tri_matmul_args {
  */
 TRI_MUST_USE tri_status tri_matmul(tri_kernels *kernels, const tri_matmul_args *args);
 
-/* Create the primitive for these args without multiplying (warm-up). Not collective. */
-TRI_MUST_USE tri_status tri_matmul_prepare(tri_kernels *kernels, const tri_matmul_args *args);
-
 /* Told of every product that has been multiplied, and of how long it took. */
 typedef void (*tri_matmul_observer)(void *arg, const tri_matmul_args *args, double seconds);
 

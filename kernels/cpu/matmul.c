@@ -505,15 +505,6 @@ tri_status tri_matmul_execute(tri_kernels *kernels, const tri_matmul_args *args)
     return TRI_OK;
 }
 
-tri_status tri_matmul_make(tri_kernels *kernels, const tri_matmul_args *args)
-{
-    matmul_key key = key_make(args);
-    if (tri_matmul_packs(args)) key.flags |= FLAG_PACKED;
-    matmul_entry *entry = NULL;
-    TRI_TRY(cache_ensure(kernels, &key, &entry));
-    return TRI_OK;
-}
-
 tri_status tri_block_prepare(tri_kernels *kernels, const tri_matmul_args *args)
 {
     matmul_key key = key_make(args);

@@ -27,9 +27,6 @@ TRI_MUST_USE tri_status tri_matmul_in_parts(tri_kernels *kernels, const tri_matm
 /* A product of checked, non-empty matrices by the team, as oneDNN has it. Not collective. */
 TRI_MUST_USE tri_status tri_matmul_execute(tri_kernels *kernels, const tri_matmul_args *args);
 
-/* Make the primitive of tri_matmul_execute alone. Not collective. */
-TRI_MUST_USE tri_status tri_matmul_make(tri_kernels *kernels, const tri_matmul_args *args);
-
 /* A product of bf16 matrices by way of fp32 blocks. Not collective. */
 TRI_MUST_USE tri_status tri_matmul_widened(tri_kernels *kernels, const tri_matmul_args *args);
 

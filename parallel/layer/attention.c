@@ -167,18 +167,6 @@ tri_status tri_attention_layer_backward_weight(const tri_layer_call *call,
     return tri_split_columns_backward_weight(call, &attention->qkv, y, scratch->dqkv, &out);
 }
 
-tri_status tri_attention_layer_prepare(const tri_layer_call *call,
-                                       const tri_attention_layer *attention,
-                                       const tri_attention_store *store,
-                                       const tri_attention_scratch *scratch, bool training)
-{
-    TRI_TRY(tri_split_columns_prepare(call, &attention->qkv, training));
-    TRI_TRY(tri_split_rows_prepare(call, &attention->out, training));
-    tri_attention_args args = args_of(call, attention, store);
-    TRI_TRY(kernel_forward(call, &args, store));
-    return training ? kernel_backward(call, attention, store, scratch) : TRI_OK;
-}
-
 size_t tri_attention_layer_workspace(const tri_layer_call *call,
                                      const tri_attention_layer *attention)
 {

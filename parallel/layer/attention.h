@@ -70,14 +70,6 @@ TRI_MUST_USE tri_status tri_attention_layer_backward_weight(const tri_layer_call
                                                             const void *y,
                                                             const tri_attention_scratch *scratch);
 
-/* Create all primitives, by running attention once on whatever the buffers hold. Collective over the
- * context axis. Writes: store->mix, lse; where training scratch. */
-TRI_MUST_USE tri_status tri_attention_layer_prepare(const tri_layer_call *call,
-                                                    const tri_attention_layer *attention,
-                                                    const tri_attention_store *store,
-                                                    const tri_attention_scratch *scratch,
-                                                    bool training);
-
 /* Bytes of call->attention for batches and caches of up to these sizes. Not collective. */
 size_t tri_attention_layer_workspace(const tri_layer_call *call,
                                      const tri_attention_layer *attention);

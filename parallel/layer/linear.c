@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Linear layers over one to three parameters. The products of a call are made in one place for
- * running and for preparing, so that no primitive is left to be created in a step.
- */
+/* Linear layers over one to three parameters: products of the parts, or of all at once. */
 #include "parallel/layer/linear.h"
 
 #include "kernels/matmul.h"
@@ -12,8 +10,6 @@ typedef struct linear_span {
     int first;
     int64_t row, rows; /* of W, hence columns of y */
 } linear_span;
-
-typedef tri_status (*matmul_fn)(tri_kernels *kernels, const tri_matmul_args *args);
 
 /* Number of products: 1 if fused, else one per part; span i of them. */
 static linear_span span_of(const tri_linear *linear, bool fused, int i)
@@ -51,8 +47,8 @@ void tri_linear_join(tri_linear *linear, tri_dtype dtype)
     linear->fused_gradient = gradient;
 }
 
-static tri_status forward(const tri_layer_call *call, const tri_linear *linear, int64_t rows,
-                          const void *x, void *y, matmul_fn matmul)
+tri_status tri_linear_forward(const tri_layer_call *call, const tri_linear *linear, int64_t rows,
+                              const void *x, void *y)
 {
     int n = linear->fused_weight ? 1 : linear->n_parts;
     for (int i = 0; i < n; i++) {
@@ -73,14 +69,14 @@ static tri_status forward(const tri_layer_call *call, const tri_linear *linear, 
             .ldb = linear->in,
             .ldc = tri_linear_out(linear),
         };
-        TRI_TRY(matmul(call->kernels, &args));
+        TRI_TRY(tri_matmul(call->kernels, &args));
     }
     return TRI_OK;
 }
 
 /* Products of parts that lie apart are added in the activations' type: sums of at most three. */
-static tri_status backward_input(const tri_layer_call *call, const tri_linear *linear, int64_t rows,
-                                 const void *dy, void *const dx[2], matmul_fn matmul)
+tri_status tri_linear_backward_input(const tri_layer_call *call, const tri_linear *linear,
+                                     int64_t rows, const void *dy, void *dx, void *scratch)
 {
     int n = linear->fused_weight ? 1 : linear->n_parts;
     for (int i = 0; i < n; i++) {
@@ -91,22 +87,21 @@ static tri_status backward_input(const tri_layer_call *call, const tri_linear *l
             .k = span.rows,
             .a = tri_layer_at(dy, span.row, call->dtype),
             .b = linear->weight[span.first]->weight,
-            .c = dx[i > 0],
+            .c = i > 0 ? scratch : dx,
             .input_type = call->dtype,
             .output_type = call->dtype,
             .lda = tri_linear_out(linear),
             .ldb = linear->in,
             .ldc = linear->in,
         };
-        TRI_TRY(matmul(call->kernels, &args));
-        if (i > 0 && matmul == tri_matmul)
-            TRI_TRY(tri_add(call->kernels, call->dtype, args.m * args.n, dx[0], dx[1], dx[0]));
+        TRI_TRY(tri_matmul(call->kernels, &args));
+        if (i > 0) TRI_TRY(tri_add(call->kernels, call->dtype, args.m * args.n, dx, scratch, dx));
     }
     return TRI_OK;
 }
 
-static tri_status backward_weight(const tri_layer_call *call, const tri_linear *linear,
-                                  const void *x, const void *dy, matmul_fn matmul)
+tri_status tri_linear_backward_weight(const tri_layer_call *call, const tri_linear *linear,
+                                      const void *x, const void *dy)
 {
     int64_t out = tri_linear_out(linear);
     int n = linear->fused_gradient ? 1 : linear->n_parts;
@@ -128,42 +123,10 @@ static tri_status backward_weight(const tri_layer_call *call, const tri_linear *
             .ldb = linear->in,
             .ldc = linear->in,
         };
-        TRI_TRY(matmul(call->kernels, &args));
-        if (!linear->bias[span.first] || matmul != tri_matmul) continue;
+        TRI_TRY(tri_matmul(call->kernels, &args));
+        if (!linear->bias[span.first]) continue;
         TRI_TRY(tri_bias_backward(call->kernels, call->dtype, args.k, span.rows, out, part,
                                   linear->bias[span.first]->gradient, call->reduction));
     }
     return TRI_OK;
-}
-
-tri_status tri_linear_forward(const tri_layer_call *call, const tri_linear *linear, int64_t rows,
-                              const void *x, void *y)
-{
-    return forward(call, linear, rows, x, y, tri_matmul);
-}
-
-tri_status tri_linear_backward_input(const tri_layer_call *call, const tri_linear *linear,
-                                     int64_t rows, const void *dy, void *dx, void *scratch)
-{
-    return backward_input(call, linear, rows, dy, (void *const[2]){dx, scratch}, tri_matmul);
-}
-
-tri_status tri_linear_backward_weight(const tri_layer_call *call, const tri_linear *linear,
-                                      const void *x, const void *dy)
-{
-    return backward_weight(call, linear, x, dy, tri_matmul);
-}
-
-tri_status tri_linear_prepare(const tri_layer_call *call, const tri_linear *linear, int64_t rows,
-                              bool training)
-{
-    void *const none[2] = {NULL, NULL};
-    TRI_TRY(forward(call, linear, rows, NULL, NULL, tri_matmul_prepare));
-    if (!training) return TRI_OK;
-    return backward_input(call, linear, rows, NULL, none, tri_matmul_prepare);
-}
-
-tri_status tri_linear_prepare_weight(const tri_layer_call *call, const tri_linear *linear)
-{
-    return backward_weight(call, linear, NULL, NULL, tri_matmul_prepare);
 }

@@ -41,13 +41,4 @@ TRI_MUST_USE tri_status tri_linear_backward_weight(const tri_layer_call *call,
                                                    const tri_linear *linear, const void *x,
                                                    const void *dy);
 
-/* Create the primitives of the first two functions for `rows` rows (of the first alone where not
- * training). Not collective. */
-TRI_MUST_USE tri_status tri_linear_prepare(const tri_layer_call *call, const tri_linear *linear,
-                                           int64_t rows, bool training);
-
-/* Create those of the third. Not collective. */
-TRI_MUST_USE tri_status tri_linear_prepare_weight(const tri_layer_call *call,
-                                                  const tri_linear *linear);
-
 #endif

@@ -17,8 +17,6 @@ enum {
 static const int64_t loss_bytes = INT64_C(128) << 20;     /* of one chunk of logits, at most */
 static const int64_t loss_cache_bytes = INT64_C(8) << 20; /* of one chunk of the vocabulary */
 
-typedef tri_status (*matmul_fn)(tri_kernels *kernels, const tri_matmul_args *args);
-
 /* A rectangle of logits: rows of this pass, columns of this rank's part of the vocabulary. */
 typedef struct loss_chunk {
     int64_t row, rows;
@@ -65,7 +63,7 @@ static loss_chunk columns_of(const tri_loss_layer *loss, loss_chunk rows, int64_
 }
 
 static tri_status logits_of(const tri_layer_call *call, const tri_loss_layer *loss,
-                            const void *hidden, loss_chunk chunk, matmul_fn matmul)
+                            const void *hidden, loss_chunk chunk)
 {
     tri_matmul_args args = {
         .m = chunk.rows,
@@ -81,12 +79,12 @@ static tri_status logits_of(const tri_layer_call *call, const tri_loss_layer *lo
         .ldb = loss->width,
         .ldc = loss->stride,
     };
-    return matmul(call->kernels, &args);
+    return tri_matmul(call->kernels, &args);
 }
 
 /* Rows first ... of the head's gradient += dlogits^T hidden. */
 static tri_status head_gradient(const tri_layer_call *call, const tri_loss_layer *loss,
-                                const void *hidden, loss_chunk chunk, matmul_fn matmul)
+                                const void *hidden, loss_chunk chunk)
 {
     tri_matmul_args args = {
         .m = chunk.width,
@@ -103,11 +101,11 @@ static tri_status head_gradient(const tri_layer_call *call, const tri_loss_layer
         .ldb = loss->width,
         .ldc = loss->width,
     };
-    return matmul(call->kernels, &args);
+    return tri_matmul(call->kernels, &args);
 }
 
 static tri_status hidden_gradient(const tri_layer_call *call, const tri_loss_layer *loss,
-                                  loss_chunk chunk, void *dhidden, matmul_fn matmul)
+                                  loss_chunk chunk, void *dhidden)
 {
     tri_matmul_args args = {
         .m = chunk.rows,
@@ -122,7 +120,7 @@ static tri_status hidden_gradient(const tri_layer_call *call, const tri_loss_lay
         .ldb = loss->width,
         .ldc = loss->width,
     };
-    return matmul(call->kernels, &args);
+    return tri_matmul(call->kernels, &args);
 }
 
 static tri_cross_entropy_args entropy_args(const tri_layer_call *call, const tri_loss_layer *loss,
@@ -161,7 +159,7 @@ static tri_status chunk_forward(const tri_layer_call *call, const tri_loss_layer
     tri_cross_entropy_begin(rows.rows, loss->maximum, loss->sum, loss->sum + rows.rows);
     for (int64_t i = 0; i < column_chunks(loss); i++) {
         loss_chunk chunk = columns_of(loss, rows, i);
-        TRI_TRY(logits_of(call, loss, hidden, chunk, tri_matmul));
+        TRI_TRY(logits_of(call, loss, hidden, chunk));
         tri_cross_entropy_args args = entropy_args(call, loss, target, chunk);
         TRI_TRY(tri_cross_entropy_stats(call->kernels, &args));
     }
@@ -178,9 +176,9 @@ static tri_status chunk_backward(const tri_layer_call *call, const tri_loss_laye
         tri_cross_entropy_args args = entropy_args(call, loss, target, chunk);
         args.scale = scale;
         TRI_TRY(tri_cross_entropy_gradient(call->kernels, &args));
-        TRI_TRY(head_gradient(call, loss, hidden, chunk, tri_matmul));
+        TRI_TRY(head_gradient(call, loss, hidden, chunk));
     }
-    return hidden_gradient(call, loss, rows, dhidden, tri_matmul);
+    return hidden_gradient(call, loss, rows, dhidden);
 }
 
 /* Rows per chunk of this pass: equal parts that fit the buffers. */
@@ -220,14 +218,16 @@ tri_status tri_loss_layer_run(const tri_layer_call *call, const tri_loss_layer *
     return backward ? tri_tensor_reduce(axis, call->dtype, rows, backward->dhidden) : TRI_OK;
 }
 
-static tri_matmul_args generation_args(const tri_layer_call *call, const tri_loss_layer *loss,
-                                       int64_t rows)
+tri_status tri_loss_layer_logits(const tri_layer_call *call, const tri_loss_layer *loss,
+                                 int64_t rows, const void *hidden, float *logits)
 {
-    return (tri_matmul_args){
+    tri_matmul_args args = {
         .m = rows,
         .n = loss->vocab,
         .k = loss->width,
+        .a = hidden,
         .b = loss->head->weight,
+        .c = logits,
         .input_type = call->dtype,
         .output_type = TRI_F32,
         .b_transposed = true,
@@ -235,41 +235,7 @@ static tri_matmul_args generation_args(const tri_layer_call *call, const tri_los
         .ldb = loss->width,
         .ldc = loss->vocab,
     };
-}
-
-tri_status tri_loss_layer_logits(const tri_layer_call *call, const tri_loss_layer *loss,
-                                 int64_t rows, const void *hidden, float *logits)
-{
-    tri_matmul_args args = generation_args(call, loss, rows);
-    args.a = hidden;
-    args.c = logits;
     return tri_matmul(call->kernels, &args);
-}
-
-static tri_status prepare_chunk(const tri_layer_call *call, const tri_loss_layer *loss,
-                                loss_chunk rows, bool training)
-{
-    for (int64_t i = column_chunks(loss) - 1; i >= 0; i--) {
-        loss_chunk chunk = columns_of(loss, rows, i);
-        TRI_TRY(logits_of(call, loss, NULL, chunk, tri_matmul_prepare));
-        if (training) TRI_TRY(head_gradient(call, loss, NULL, chunk, tri_matmul_prepare));
-    }
-    return training ? hidden_gradient(call, loss, rows, NULL, tri_matmul_prepare) : TRI_OK;
-}
-
-tri_status tri_loss_layer_prepare(const tri_layer_call *call, const tri_loss_layer *loss,
-                                  bool training)
-{
-    int64_t rows = tri_layer_rows(call);
-    int64_t step = pass_rows(call, loss);
-    TRI_TRY(check_block(call, loss));
-    TRI_TRY(prepare_chunk(call, loss, (loss_chunk){0, step, 0, loss->vocab}, training));
-    int64_t rest = rows % step;
-    if (rest > 0)
-        TRI_TRY(prepare_chunk(call, loss, (loss_chunk){0, rest, 0, loss->vocab}, training));
-    if (training) return TRI_OK;
-    tri_matmul_args args = generation_args(call, loss, 1);
-    return tri_matmul_prepare(call->kernels, &args);
 }
 
 void tri_loss_layer_traffic(const tri_layer_call *call, const tri_loss_layer *loss,

@@ -51,10 +51,6 @@ TRI_MUST_USE tri_status tri_loss_layer_logits(const tri_layer_call *call,
                                               const tri_loss_layer *loss, int64_t rows,
                                               const void *hidden, float *logits);
 
-/* Create all primitives. Not collective. */
-TRI_MUST_USE tri_status tri_loss_layer_prepare(const tri_layer_call *call,
-                                               const tri_loss_layer *loss, bool training);
-
 /* Add the messages over the tensor axis of passes.forward runs, of which passes.backward have gradients.
  * Not collective. */
 void tri_loss_layer_traffic(const tri_layer_call *call, const tri_loss_layer *loss,

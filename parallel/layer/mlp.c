@@ -75,13 +75,6 @@ tri_status tri_mlp_layer_backward_weight(const tri_layer_call *call, const tri_m
     return tri_split_columns_backward_weight(call, &mlp->up, y, dwide, &down);
 }
 
-tri_status tri_mlp_layer_prepare(const tri_layer_call *call, const tri_mlp_layer *mlp,
-                                 bool training)
-{
-    TRI_TRY(tri_split_columns_prepare(call, &mlp->up, training));
-    return tri_split_rows_prepare(call, &mlp->down, training);
-}
-
 void tri_mlp_layer_traffic(const tri_layer_call *call, tri_tensor_passes passes,
                            tri_traffic_list *list)
 {

@@ -55,10 +55,6 @@ TRI_MUST_USE tri_status tri_mlp_layer_backward_weight(const tri_layer_call *call
                                                       const tri_mlp_store *store, const void *y,
                                                       const tri_mlp_scratch *scratch);
 
-/* Create all primitives. Not collective. */
-TRI_MUST_USE tri_status tri_mlp_layer_prepare(const tri_layer_call *call, const tri_mlp_layer *mlp,
-                                              bool training);
-
 /* Add the messages over the tensor axis. Not collective. */
 void tri_mlp_layer_traffic(const tri_layer_call *call, tri_tensor_passes passes,
                            tri_traffic_list *list);

@@ -224,36 +224,6 @@ tri_status tri_split_rows_backward_input(const tri_layer_call *call, const tri_l
     return gather_multiply(&product, dy, full, dx);
 }
 
-/* All row counts of a product: of the whole call, or of its pieces, which differ by at most one. */
-static tri_status prepare(const tri_layer_call *call, const tri_linear *linear, bool training)
-{
-    const tri_tensor_axis *axis = tri_layer_tensor(call);
-    int64_t rows = tri_layer_rows(call);
-    int pieces = tri_tensor_pieces(axis, rows);
-    if (pieces == 1) return tri_linear_prepare(call, linear, rows, training);
-    for (int i = 0; i < pieces; i++) {
-        int64_t first = tri_tensor_piece_first(axis, rows, i);
-        int64_t end = tri_tensor_piece_first(axis, rows, i + 1);
-        TRI_TRY(tri_linear_prepare(call, linear, end - first, training));
-    }
-    return TRI_OK;
-}
-
-tri_status tri_split_columns_prepare(const tri_layer_call *call, const tri_linear *linear,
-                                     bool training)
-{
-    TRI_TRY(prepare(call, linear, training));
-    return training ? tri_linear_prepare_weight(call, linear) : TRI_OK;
-}
-
-tri_status tri_split_rows_prepare(const tri_layer_call *call, const tri_linear *linear,
-                                  bool training)
-{
-    tri_linear addend = addend_of(call, linear);
-    TRI_TRY(prepare(call, &addend, training));
-    return training ? tri_linear_prepare_weight(call, linear) : TRI_OK;
-}
-
 void tri_split_traffic(const tri_layer_call *call, const char *what, tri_tensor_passes passes,
                        tri_traffic_list *list)
 {

@@ -45,12 +45,6 @@ TRI_MUST_USE tri_status tri_split_rows_backward_input(const tri_layer_call *call
                                                       const tri_linear *linear, const void *dy,
                                                       void *full, void *dx);
 
-/* Create the primitives of all products of a linear layer that is split so. Not collective. */
-TRI_MUST_USE tri_status tri_split_columns_prepare(const tri_layer_call *call,
-                                                  const tri_linear *linear, bool training);
-TRI_MUST_USE tri_status tri_split_rows_prepare(const tri_layer_call *call, const tri_linear *linear,
-                                               bool training);
-
 /* Add the messages of a pair of layers, one split by columns and one by rows, under the name `what`: with
  * a shared outer region, backward gathers the rows of the first once more. Not collective. */
 void tri_split_traffic(const tri_layer_call *call, const char *what, tri_tensor_passes passes,

@@ -275,7 +275,6 @@ static tri_status repeat_body(tri_kernels *kernels)
 {
     __attribute__((cleanup(matmul_case_destroy))) matmul_case t = {0};
     TRI_TRY(case_make((sizes){96, 200, 310}, 32 + 2, &t));
-    TRI_TRY(tri_matmul_prepare(kernels, &t.args));
     TRI_TRY(tri_matmul(kernels, &t.args));
     int64_t before = tri_alloc_count();
     memcpy(t.want, t.c, (size_t)t.n_c * sizeof *t.c);
@@ -358,7 +357,6 @@ static tri_status wrong_args(tri_kernels *kernels)
     args = good;
     args.lda = 3;
     EXPECT_STATUS(tri_matmul(kernels, &args), TRI_EINVAL, "leading dimensions 3 4 4");
-    EXPECT_STATUS(tri_matmul_prepare(kernels, &args), TRI_EINVAL, "leading dimensions");
     args = good;
     args.output_type = TRI_BF16;
     EXPECT_STATUS(tri_matmul(kernels, &args), TRI_EINVAL, "fp32 matrices into bf16");

@@ -40,7 +40,6 @@ TRI_TEST(observer_hears_products)
     heard h = {0};
     TRI_TRY(tri_matmul(kernels, &args));
     tri_matmul_observe(kernels, hear, &h);
-    TRI_TRY(tri_matmul_prepare(kernels, &args));
     EXPECT(h.products == 0, "%d products heard of before the first", h.products);
     TRI_TRY(tri_matmul(kernels, &args));
     args.accumulate = true;

@@ -155,7 +155,6 @@ static tri_status run_both(rig *r, split_case *c)
     part->visible = c->visible;
     part->visible_stride = SHORT;
     float *y = own_rows(r, c, c->y, true);
-    TRI_TRY(tri_attention_layer_prepare(part, &c->part, &c->part_store, &c->part_scratch, true));
     TRI_TRY(tri_attention_layer_forward(part, &c->part, y, &c->part_store, NULL, c->part_branch));
     TRI_TRY(tri_attention_layer_backward_input(part, &c->part, &c->part_store,
                                                own_rows(r, c, c->dbranch, true), &c->part_scratch,

@@ -178,7 +178,6 @@ static tri_status attention_run(const tri_layer_call *call, const void *arg, con
     const tri_attention_scratch *scratch = is_part ? &c->part_scratch : &c->whole_scratch;
     const void *y = is_part ? outer_of(r, C, p->y) : p->y;
     const void *dbranch = is_part ? outer_of(r, C, p->dbranch) : p->dbranch;
-    TRI_TRY(tri_attention_layer_prepare(call, layer, store, scratch, true));
     TRI_TRY(tri_attention_layer_forward(call, layer, y, store, NULL,
                                         is_part ? p->part_branch : p->branch));
     forget(r);
@@ -261,7 +260,6 @@ static tri_status mlp_run(const tri_layer_call *call, const void *arg, const pas
     const tri_mlp_scratch *scratch = is_part ? &c->part_scratch : &c->whole_scratch;
     const void *y = is_part ? outer_of(r, C, p->y) : p->y;
     const void *dbranch = is_part ? outer_of(r, C, p->dbranch) : p->dbranch;
-    TRI_TRY(tri_mlp_layer_prepare(call, layer, true));
     TRI_TRY(tri_mlp_layer_forward(call, layer, y, store, is_part ? p->part_branch : p->branch));
     forget(r);
     TRI_TRY(tri_mlp_layer_backward_input(call, layer, store, dbranch, scratch,

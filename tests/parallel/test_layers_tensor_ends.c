@@ -37,7 +37,6 @@ static tri_status loss_run(const tri_layer_call *call, loss_case *c, const void 
                            const int32_t *target)
 {
     tri_loss_backward backward = {0.25F, c->dhidden};
-    TRI_TRY(tri_loss_layer_prepare(call, &c->layer, true));
     TRI_TRY(tri_loss_layer_run(call, &c->layer, hidden, target, NULL, &c->sum[0], &c->counted[0]));
     return tri_loss_layer_run(call, &c->layer, hidden, target, &backward, &c->sum[1],
                               &c->counted[1]);
