@@ -223,12 +223,7 @@ static tri_status evaluate_batch(tri_job *job, double *loss, int64_t *tokens)
 {
     tri_loader_batch part;
     TRI_TRY(tri_loader_next(job->validation, &part));
-    tri_stage_batch batch = {.sequences = part.sequences,
-                             .length = part.length,
-                             .tokens = part.tokens,
-                             .targets = part.targets,
-                             .sample = part.sample};
-    TRI_TRY(tri_stage_evaluate(job->stage, &batch, loss, tokens));
+    TRI_TRY(tri_stage_evaluate(job->stage, &part, loss, tokens));
     return TRI_OK;
 }
 

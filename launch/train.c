@@ -27,16 +27,11 @@ enum { SHARE_LOSS, SHARE_TOKENS, SHARE_SQUARES, SHARE_STOP, SHARES };
 
 /* Forward and backward of this rank's part of the step: each gradient that is complete goes on its way to
  * the other ranks. */
-static tri_status backward(tri_job *job, const tri_loader_batch *part, double share[SHARES])
+static tri_status backward(tri_job *job, const tri_loader_batch *batch, double share[SHARES])
 {
     int64_t counted = 0;
-    float scale = 1.0f / (float)(job->spec.batch.sequences * part->length);
-    tri_stage_batch batch = {.sequences = part->sequences,
-                             .length = part->length,
-                             .tokens = part->tokens,
-                             .targets = part->targets,
-                             .sample = part->sample};
-    TRI_TRY(tri_stage_train(job->stage, &batch, scale, &share[SHARE_LOSS], &counted));
+    float scale = 1.0f / (float)(job->spec.batch.sequences * batch->length);
+    TRI_TRY(tri_stage_train(job->stage, batch, scale, &share[SHARE_LOSS], &counted));
     share[SHARE_TOKENS] = (double)counted;
     return TRI_OK;
 }

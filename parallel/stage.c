@@ -138,12 +138,9 @@ tri_status tri_stage_create(const tri_stage_args *args, tri_stage **out)
     for (int message = 0; stage->ranks > 1 && message < STAGE_MESSAGES; message++)
         TRI_TRY(make_edges(stage, message));
     TRI_TRY(make_slots(stage));
-    TRI_TRY(TRI_NEW_ARRAY(stage->own, &stage->place));
     TRI_TRY(TRI_NEW_ARRAY(stage->own, &stage->index));
-    for (int64_t j = 0; j < stage->own; j++) {
-        stage->place[j] = args->context ? tri_context_index(args->context, j) : j;
-        stage->index[j] = (int32_t)stage->place[j];
-    }
+    for (int64_t j = 0; j < stage->own; j++)
+        stage->index[j] = (int32_t)(args->context ? tri_context_index(args->context, j) : j);
     *out = TRI_MOVE(stage);
     return TRI_OK;
 }
@@ -155,7 +152,6 @@ void tri_stage_destroy(tri_stage **stage)
     TRI_FREE((*stage)->first_slot);
     TRI_FREE((*stage)->slots);
     TRI_FREE((*stage)->slot_of);
-    TRI_FREE((*stage)->place);
     TRI_FREE((*stage)->index);
     TRI_FREE(*stage);
 }
@@ -196,7 +192,7 @@ static void find_documents(const tri_stage *stage, const int32_t *tokens, int32_
 }
 
 /* This rank's tokens of `n` sequences from `at` on. */
-static void cut_batch(tri_stage *stage, const tri_stage_batch *whole, int64_t at, int64_t n)
+static void cut_batch(tri_stage *stage, const tri_loader_batch *whole, int64_t at, int64_t n)
 {
     int64_t length = stage->args.length;
     int64_t own = stage->own;
@@ -206,8 +202,8 @@ static void cut_batch(tri_stage *stage, const tri_stage_batch *whole, int64_t at
         int32_t *visible = is_packed(stage) ? stage->visible + i * length : NULL;
         if (visible) find_documents(stage, tokens, visible);
         for (int64_t j = 0; j < own && stage->position; j++) {
-            int64_t place = stage->place[j];
-            stage->position[i * own + j] = (int32_t)place - (visible ? visible[place] : 0);
+            int32_t place = stage->index[j];
+            stage->position[i * own + j] = place - (visible ? visible[place] : 0);
             if (stage->parts == 1) continue;
             stage->tokens[i * own + j] = tokens[place];
             stage->targets[i * own + j] = targets[place];
@@ -368,7 +364,7 @@ static tri_status drain(tri_stage *stage)
     return TRI_OK;
 }
 
-static tri_status check_batch(const tri_stage *stage, const tri_stage_batch *batch)
+static tri_status check_batch(const tri_stage *stage, const tri_loader_batch *batch)
 {
     TRI_CHECK(batch->length == stage->args.length, TRI_EINVAL,
               "sequences of %lld tokens; the job was made for %lld", (long long)batch->length,
@@ -388,7 +384,7 @@ static void report_loss(const tri_stage *stage, double sum, int64_t n, double *l
     *counted += n;
 }
 
-tri_status tri_stage_train(tri_stage *stage, const tri_stage_batch *batch, float loss_scale,
+tri_status tri_stage_train(tri_stage *stage, const tri_loader_batch *batch, float loss_scale,
                            double *loss, int64_t *counted)
 {
     static const tri_schedule_hooks hooks = {run_op, begin_op};
@@ -438,7 +434,7 @@ static tri_status evaluate_chunk(tri_stage *stage, int chunk)
     return wait_slot(&slot_at(stage, chunk, 0)->sent[STAGE_OUTPUTS]);
 }
 
-tri_status tri_stage_evaluate(tri_stage *stage, const tri_stage_batch *batch, double *loss,
+tri_status tri_stage_evaluate(tri_stage *stage, const tri_loader_batch *batch, double *loss,
                               int64_t *counted)
 {
     TRI_TRY(check_batch(stage, batch));

@@ -11,6 +11,7 @@
 #include "parallel/model.h"
 #include "parallel/schedule.h"
 #include "parallel/zero.h"
+#include "runtime/data/loader.h"
 
 typedef struct tri_stage tri_stage;
 
@@ -34,13 +35,6 @@ typedef struct tri_stage_args {
     int64_t separator; /* token that ends a document; -1: sequences are not packed */
 } tri_stage_args;
 
-/* What the ranks of one data part work on: whole sequences. */
-typedef struct tri_stage_batch {
-    int64_t sequences, length;
-    const int32_t *tokens, *targets; /* [sequences, length] */
-    const int64_t *sample;           /* [sequences] */
-} tri_stage_batch;
-
 /* Make the communicators between neighbouring stages. Collective: the mesh's world (nothing on paper). */
 TRI_MUST_USE tri_status tri_stage_create(const tri_stage_args *args, tri_stage **out);
 void tri_stage_destroy(tri_stage **stage);
@@ -51,14 +45,14 @@ TRI_MUST_USE tri_status tri_stage_declare(tri_stage *stage, tri_arena *arena);
 /* From now on tell `observer` (NULL: nobody). Not collective. Copies it. */
 void tri_stage_observe(tri_stage *stage, const tri_stage_observer *observer);
 
-/* Forward and backward of a step's micro-batches: gradients go to zero, *loss += the sum of this rank's
+/* Forward and backward of a step's micro-batches, whole sequences as the loader gives them: gradients go to zero, *loss += the sum of this rank's
  * token losses and *counted += their number (on the last stage, once per tensor group). Collective over
  * pipeline, tensor and context, and over zero's groups. Errors: with the operation named. */
-TRI_MUST_USE tri_status tri_stage_train(tri_stage *stage, const tri_stage_batch *batch,
+TRI_MUST_USE tri_status tri_stage_train(tri_stage *stage, const tri_loader_batch *batch,
                                         float loss_scale, double *loss, int64_t *counted);
 
 /* Forward alone, collective over pipeline, tensor and context; no dropout; sequences may be any multiple of the micro-batch. Otherwise the same. */
-TRI_MUST_USE tri_status tri_stage_evaluate(tri_stage *stage, const tri_stage_batch *batch,
+TRI_MUST_USE tri_status tri_stage_evaluate(tri_stage *stage, const tri_loader_batch *batch,
                                            double *loss, int64_t *counted);
 
 /* Add the messages between stages of one step. Not collective. */
