@@ -123,8 +123,8 @@ static tri_status join_ends(const tri_job *job, tri_comm **ends)
     return TRI_OK;
 }
 
-/* Visits of units in a step, in order: of the operations of this rank in the schedule. */
-static tri_status list_passes(const tri_job *job, tri_zero_pass *passes, int64_t *n_passes)
+/* Visits of units in a step, in order: those of the operations of this rank in the schedule. */
+static tri_status list_visits(const tri_job *job, tri_unit_visit **out, int64_t *n_visits)
 {
     static const tri_model_pass_kind kinds[] = {
         [TRI_OP_FORWARD] = TRI_MODEL_FORWARD,
@@ -133,43 +133,24 @@ static tri_status list_passes(const tri_job *job, tri_zero_pass *passes, int64_t
         [TRI_OP_BACKWARD_WEIGHT] = TRI_MODEL_BACKWARD_WEIGHT,
     };
     int rank = tri_mesh_coord(job->mesh, TRI_AXIS_PIPELINE);
-    int *visits = NULL;
-    TRI_TRY(TRI_NEW_ARRAY(2 * tri_model_units(job->model) + 4, &visits));
-    int64_t at = 0;
-    for (int i = 0; i < job->schedule->n_ops[rank]; i++) {
+    int n_ops = job->schedule->n_ops[rank];
+    tri_unit_visit *visits = NULL;
+    TRI_TRY(TRI_NEW_ARRAY((int64_t)n_ops * (tri_model_units(job->model) + 1), &visits));
+    int64_t n = 0;
+    for (int i = 0; i < n_ops; i++) {
         const tri_op *op = &job->schedule->ops[rank][i];
-        if (op->kind > TRI_OP_BACKWARD_WEIGHT) continue;
-        int n = 0;
-        tri_model_visits(job->model, op->chunk, kinds[op->kind], visits, &n);
-        for (int v = 0; v < n; v++) {
-            if (visits[v] >= 0) {
-                passes[at++] = (tri_zero_pass){.unit = visits[v]};
-                continue;
-            }
-            int64_t ready = at - 1;
-            while (passes[ready].unit != -1 - visits[v])
-                ready--;
-            passes[ready].is_ready = true;
-        }
+        if (op->kind <= TRI_OP_BACKWARD_WEIGHT)
+            n += tri_model_visits(job->model, op->chunk, kinds[op->kind], visits + n);
     }
-    TRI_FREE(visits);
-    *n_passes = at;
+    *out = visits;
+    *n_visits = n;
     return TRI_OK;
 }
 
-/* Room for the visits of a step, and the visits. */
-static tri_status make_passes(const tri_job *job, tri_zero_pass **passes, int64_t *n)
+static tri_status make_zero(tri_job *job, tri_zero_param *params, tri_unit_visit **visits)
 {
-    int rank = tri_mesh_coord(job->mesh, TRI_AXIS_PIPELINE);
-    int64_t most = (int64_t)job->schedule->n_ops[rank] * (2 * tri_model_units(job->model) + 4);
-    TRI_TRY(TRI_NEW_ARRAY(most, passes));
-    return list_passes(job, *passes, n);
-}
-
-static tri_status make_zero(tri_job *job, tri_zero_param *params, tri_zero_pass **passes)
-{
-    int64_t n_passes = 0;
-    TRI_TRY(make_passes(job, passes, &n_passes));
+    int64_t n_visits = 0;
+    TRI_TRY(list_visits(job, visits, &n_visits));
     const tri_spec *spec = &job->spec;
     int n = tri_model_params(job->model);
     for (int i = 0; i < n; i++)
@@ -192,9 +173,8 @@ static tri_status make_zero(tri_job *job, tri_zero_param *params, tri_zero_pass 
                           .tied_param = tri_model_tied(job->model),
                           .is_guest = tri_model_is_guest(job->model),
                           .tied_unit = tri_model_head_unit(job->model),
-                          .passes = *passes,
-                          .n_passes = n_passes,
-                          .micro_batches = tri_job_micro_batches(job)};
+                          .visits = *visits,
+                          .n_visits = n_visits};
     memcpy(args.group, spec->parallel.zero, sizeof args.group);
     TRI_TRY(join_ends(job, &args.ends));
     TRI_TRY(tri_zero_create(&args, &job->zero));
@@ -205,9 +185,9 @@ static tri_status open_zero(tri_job *job)
 {
     tri_zero_param *params = NULL;
     TRI_TRY(TRI_NEW_ARRAY(tri_model_params(job->model), &params));
-    tri_zero_pass *passes = NULL;
-    tri_status rc = make_zero(job, params, &passes);
-    TRI_FREE(passes);
+    tri_unit_visit *visits = NULL;
+    tri_status rc = make_zero(job, params, &visits);
+    TRI_FREE(visits);
     TRI_FREE(params);
     TRI_TRY(rc);
     return TRI_OK;

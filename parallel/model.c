@@ -340,29 +340,31 @@ void tri_model_traffic(const tri_model *model, const tri_batch *batch, int64_t p
     }
 }
 
-void tri_model_visits(const tri_model *model, int chunk, tri_model_pass_kind kind, int *out, int *n)
+int tri_model_visits(const tri_model *model, int chunk, tri_model_pass_kind kind,
+                     tri_unit_visit *out)
 {
+    const tri_unit_need both = TRI_NEED_WEIGHTS | TRI_NEED_GRADIENTS;
     const tri_model_chunk *c = &model->chunks[chunk];
-    bool tied_here = c->has_head && model->config.tied && model->embed_unit >= 0;
     bool forward = kind == TRI_MODEL_FORWARD;
     bool inputs = kind != TRI_MODEL_BACKWARD_WEIGHT;
-    int at = 0;
-    if (forward && c->has_embed) out[at++] = model->embed_unit;
+    int n = 0;
+    if (forward && c->has_embed)
+        out[n++] = (tri_unit_visit){model->embed_unit, TRI_NEED_WEIGHTS, false};
     for (int64_t i = 0; forward && i < c->layers; i++)
-        out[at++] = model->blocks[c->first + i].unit;
-    if (inputs && c->has_head) out[at++] = model->head_unit;
-    if (inputs && tied_here) out[at++] = model->embed_unit;
-    if (!forward && inputs && c->has_head) out[at++] = -1 - model->head_unit;
+        out[n++] = (tri_unit_visit){model->blocks[c->first + i].unit, TRI_NEED_WEIGHTS, false};
+    /* the head's backward is in its forward */
+    if (forward && c->has_head) out[n++] = (tri_unit_visit){model->head_unit, both, true};
+    if (forward && c->has_head && model->config.tied && model->embed_unit >= 0)
+        out[n++] = (tri_unit_visit){model->embed_unit, both, false};
     for (int64_t i = c->layers - 1; !forward && i >= 0; i--) {
         int unit = model->blocks[c->first + i].unit;
         bool again = i < c->recomputed;
+        bool weights = again || kind != TRI_MODEL_BACKWARD_INPUT;
         if (again && !inputs) continue;
-        out[at++] = unit;
-        if (again || kind != TRI_MODEL_BACKWARD_INPUT) out[at++] = -1 - unit;
+        tri_unit_need need = (inputs ? TRI_NEED_WEIGHTS : 0) | (weights ? TRI_NEED_GRADIENTS : 0);
+        out[n++] = (tri_unit_visit){unit, need, weights};
     }
-    if (!forward && inputs && c->has_embed) {
-        out[at++] = model->embed_unit;
-        out[at++] = -1 - model->embed_unit;
-    }
-    *n = at;
+    if (!forward && inputs && c->has_embed)
+        out[n++] = (tri_unit_visit){model->embed_unit, TRI_NEED_GRADIENTS, true};
+    return n;
 }

@@ -17,6 +17,7 @@
 
 #include "kernels/kernels.h"
 #include "parallel/context.h"
+#include "parallel/unit.h"
 #include "runtime/arena.h"
 #include "runtime/state.h"
 
@@ -82,11 +83,12 @@ typedef struct tri_batch {
     const int32_t *visible;  /* [sequences, whole length] first place that each one sees; NULL: 0 */
 } tri_batch;
 
-/* What a pass tells about a unit before it reads the unit's weights and, with `gradients`, adds to the
- * gradients of its matrices; and behind that. `next`: the unit after it, -1: unknown. */
+/* What a pass tells: before it uses a unit (`next`: the one whose weights come after, -1: unknown), and
+ * when the unit's gradients are complete for the micro-batch, but for those of vectors, which are with
+ * the last unit of the chunk. */
 typedef struct tri_model_hooks {
     void *arg;
-    tri_status (*use)(void *arg, int unit, bool gradients, int next);
+    tri_status (*use)(void *arg, int unit, tri_unit_need need, int next);
     tri_status (*ready)(void *arg, int unit, bool last);
 } tri_model_hooks;
 
@@ -152,16 +154,17 @@ void *tri_model_input(const tri_model *model, int chunk, int slot);
 void *tri_model_output(const tri_model *model, int chunk, int slot);
 int64_t tri_model_stream_elements(const tri_model *model, int64_t sequences, int64_t length);
 
-/* The calls of hooks that a pass will make, in order: -1 - unit for `ready`, unit for `use`. Not
- * collective. Writes: out (room for 2 * tri_model_units + 4), *n. */
 typedef enum tri_model_pass_kind {
     TRI_MODEL_FORWARD,
     TRI_MODEL_BACKWARD,
     TRI_MODEL_BACKWARD_INPUT,
     TRI_MODEL_BACKWARD_WEIGHT
 } tri_model_pass_kind;
-void tri_model_visits(const tri_model *model, int chunk, tri_model_pass_kind kind, int *out,
-                      int *n);
+
+/* The units that a pass that trains will visit, in order: its calls of hooks, foretold. Not collective.
+ * Writes: out (room for tri_model_units + 1). Returns: their number. */
+int tri_model_visits(const tri_model *model, int chunk, tri_model_pass_kind kind,
+                     tri_unit_visit *out);
 
 /* Forward of a chunk. Collective over the tensor and context axes, as all passes are. Errors: TRI_EINVAL
  * a batch larger than the buffers, ids outside the vocabulary. */

@@ -49,10 +49,10 @@ struct tri_stage {
     int64_t *counted;
 };
 
-static tri_status use_unit(void *arg, int unit, bool backward, int next)
+static tri_status use_unit(void *arg, int unit, tri_unit_need need, int next)
 {
     tri_stage *stage = arg;
-    return tri_zero_use(stage->args.zero, unit, backward, next);
+    return tri_zero_use(stage->args.zero, unit, need, next);
 }
 
 static tri_status unit_ready(void *arg, int unit, bool last)

@@ -10,11 +10,9 @@
 static tri_status check_args(const tri_zero_args *args)
 {
     TRI_TRY(tri_zero_check(args->group, tri_mesh_product(args->mesh, ZERO_AXES)));
-    TRI_CHECK(args->prefetch >= 0 && args->grad_buffers >= 0 && args->micro_batches >= 0 &&
-                  args->n_passes >= 0,
-              TRI_EBUG, "prefetch %d, %d gradient buffers, %lld micro-batches, %lld passes",
-              args->prefetch, args->grad_buffers, (long long)args->micro_batches,
-              (long long)args->n_passes);
+    TRI_CHECK(args->prefetch >= 0 && args->grad_buffers >= 0 && args->n_visits >= 0, TRI_EBUG,
+              "prefetch %d, %d gradient buffers, %lld visits", args->prefetch, args->grad_buffers,
+              (long long)args->n_visits);
     TRI_CHECK(args->quantize_weights != TRI_QUANTIZE_INT4, TRI_EINVAL,
               "parallel.quantize_weights is int4: weights travel as they are (none) or as int8");
     bool unit_fits = !args->is_guest || (args->tied_unit >= 0 && args->tied_unit < args->n_units);
@@ -31,12 +29,11 @@ static tri_status keep_args(tri_zero *zero, const tri_zero_args *args)
     if (args->grad_buffers == 0) zero->args.grad_buffers = 2;
     TRI_TRY(TRI_NEW_ARRAY(args->n_params, &zero->given));
     memcpy(zero->given, args->params, (size_t)args->n_params * sizeof *zero->given);
-    if (args->passes) {
-        TRI_TRY(TRI_NEW_ARRAY(args->n_passes, &zero->passes));
-        memcpy(zero->passes, args->passes, (size_t)args->n_passes * sizeof *zero->passes);
-    }
+    TRI_TRY(TRI_NEW_ARRAY(args->n_visits, &zero->visits));
+    if (args->n_visits > 0)
+        memcpy(zero->visits, args->visits, (size_t)args->n_visits * sizeof *zero->visits);
     zero->args.params = NULL;
-    zero->args.passes = NULL;
+    zero->args.visits = NULL;
     return TRI_OK;
 }
 
@@ -60,7 +57,7 @@ void tri_zero_destroy(tri_zero **zero)
     tri_zero *old = *zero;
     if (!old) return;
     TRI_FREE(old->given);
-    TRI_FREE(old->passes);
+    TRI_FREE(old->visits);
     TRI_FREE(old->params);
     TRI_FREE(old->buckets);
     TRI_FREE(old->units);

@@ -21,6 +21,7 @@
 
 #include "kernels/kernels.h"
 #include "parallel/traffic.h"
+#include "parallel/unit.h"
 #include "runtime/arena.h"
 #include "runtime/state.h"
 
@@ -41,12 +42,6 @@ typedef enum tri_quantize_kind {
     TRI_QUANTIZE_INT8,
     TRI_QUANTIZE_INT4
 } tri_quantize_kind;
-
-/* One visit of a unit in a step, for the prediction. */
-typedef struct tri_zero_pass {
-    int unit;
-    bool is_ready; /* its gradients are complete for a micro-batch after this */
-} tri_zero_pass;
 
 typedef struct tri_zero_args {
     tri_mesh *mesh;   /* kept */
@@ -73,11 +68,8 @@ typedef struct tri_zero_args {
     bool is_guest;
     int tied_unit;
     tri_comm *ends;
-    /* For the prediction: uses of units in a step, in order (copied). NULL: all units forward, then
-     * backward, for each of `micro_batches`. */
-    const tri_zero_pass *passes;
-    int64_t n_passes;
-    int64_t micro_batches;
+    const tri_unit_visit *visits; /* of a step, in order, for the prediction; copied */
+    int64_t n_visits;
 } tri_zero_args;
 
 /* A flat range of a parameter that this rank updates: see tri_zero_shard_at. */
@@ -118,11 +110,11 @@ const void *tri_zero_weight(const tri_zero *zero, int param);
 /* Start a step: gradients = 0. Not collective. */
 TRI_MUST_USE tri_status tri_zero_begin(tri_zero *zero);
 
-/* The weights of `unit` are about to be read (and in `backward` its gradients added to): wait until they
- * are here, bind them, and begin to gather `next` (the unit used after it, -1: none or unknown).
- * Collective over the groups in the sense that all their ranks use units in the same order. Free
- * where weights are not shared. */
-TRI_MUST_USE tri_status tri_zero_use(tri_zero *zero, int unit, bool backward, int next);
+/* `unit` is about to be used: wait until the weights that are needed are here, give matrices' gradients
+ * that are needed a place, bind both, and begin to gather the weights of `next` (the unit read after
+ * it, -1: none or unknown). Collective over the groups in the sense that all their ranks use units in
+ * the same order. Free where neither weights nor gradients are shared. */
+TRI_MUST_USE tri_status tri_zero_use(tri_zero *zero, int unit, tri_unit_need need, int next);
 
 /* The gradients of `unit` are complete for one micro-batch, `last`: for the step. Collective over the
  * groups in the same sense; does not block for long. */

@@ -41,10 +41,10 @@ static int64_t mlp_site(int64_t layer)
     return 2 + 2 * layer;
 }
 
-static tri_status use(const chunk_pass *p, int unit, bool backward, int next)
+static tri_status use(const chunk_pass *p, int unit, tri_unit_need need, int next)
 {
     const tri_model_hooks *hooks = p->pass->hooks;
-    if (hooks && hooks->use) TRI_TRY(hooks->use(hooks->arg, unit, backward, next));
+    if (hooks && hooks->use) TRI_TRY(hooks->use(hooks->arg, unit, need, next));
     return TRI_OK;
 }
 
@@ -55,24 +55,20 @@ static tri_status ready(const chunk_pass *p, int unit)
     return TRI_OK;
 }
 
-/* Has this part of backward nothing to do for block i? Where the parts are apart, a block that is
- * computed again does both with its input's. */
-static bool is_skipped(const chunk_pass *p, int64_t i, backward_parts parts)
-{
-    return parts == BACKWARD_WEIGHT &&
-           tri_model_recompute_of(p->model, p->chunk, i) != TRI_RECOMPUTE_NONE;
-}
-
-/* The weights of a block are here: do those of one product lie together? No parts: forward. */
+/* Block i is to be used: what it needs is here then. No parts: forward. Do those of its parameters that one
+ * product reads lie together? */
 static tri_status use_block(const chunk_pass *p, int64_t i, backward_parts parts)
 {
     const tri_model_chunk *chunk = p->chunk;
     tri_model_block *block = &p->model->blocks[chunk->first + i];
     int next = parts ? block->unit - 1 : block->unit + 1;
     bool is_here = next >= chunk->first_unit && next < chunk->first_unit + chunk->n_units;
-    /* what is skipped must not be gathered ahead */
-    if (i > 0 && is_skipped(p, i - 1, parts)) is_here = false;
-    TRI_TRY(use(p, block->unit, parts & BACKWARD_WEIGHT, is_here ? next : -1));
+    bool reads = parts != BACKWARD_WEIGHT;
+    /* the embedding's backward reads no weights; the gradients of vectors always lie still */
+    if (parts && chunk->has_embed && i == 0) is_here = false;
+    tri_unit_need need =
+        (reads ? TRI_NEED_WEIGHTS : 0) | (parts & BACKWARD_WEIGHT ? TRI_NEED_GRADIENTS : 0);
+    TRI_TRY(use(p, block->unit, need, is_here && reads ? next : -1));
     tri_dtype dtype = p->model->args.compute;
     tri_linear_join(&block->attention.qkv, dtype);
     tri_linear_join(&block->attention.out, dtype);
@@ -82,13 +78,15 @@ static tri_status use_block(const chunk_pass *p, int64_t i, backward_parts parts
 }
 
 /* The last norm and the head; the head of a tied model is the embedding's table. */
-static tri_status use_head(const chunk_pass *p, bool gradients)
+static tri_status use_head(const chunk_pass *p)
 {
     const tri_model *model = p->model;
-    int last_block = model->head_unit - 1;
-    TRI_TRY(use(p, model->head_unit, gradients, gradients ? last_block : -1));
+    bool gradients = p->pass->gradients;
+    tri_unit_need need = TRI_NEED_WEIGHTS | (gradients ? TRI_NEED_GRADIENTS : 0);
+    int next = gradients ? model->head_unit - 1 : -1; /* the last block, backwards */
+    TRI_TRY(use(p, model->head_unit, need, next));
     if (model->config.tied && model->embed_unit >= 0)
-        TRI_TRY(use(p, model->embed_unit, gradients, gradients ? last_block : -1));
+        TRI_TRY(use(p, model->embed_unit, need, next));
     return TRI_OK;
 }
 
@@ -167,7 +165,7 @@ static tri_status chunk_forward(const chunk_pass *p, bool cached)
     int64_t C = model->config.hidden;
     if (chunk->has_embed) {
         void *x = p->slot->blocks[0].norm1.x;
-        TRI_TRY(use(p, model->embed_unit, false, model->embed_unit + 1));
+        TRI_TRY(use(p, model->embed_unit, TRI_NEED_WEIGHTS, model->embed_unit + 1));
         TRI_TRY(tri_embed_layer_forward(call, &model->embed, p->pass->batch.tokens, x));
         TRI_TRY(tri_layer_dropout(call, 0, C, x, x));
     }
@@ -180,7 +178,7 @@ static tri_status chunk_forward(const chunk_pass *p, bool cached)
     if (!chunk->has_head)
         return tri_add(call->kernels, call->dtype, tri_layer_outer_rows(call) * C, p->slot->output,
                        before, p->slot->output);
-    TRI_TRY(use_head(p, p->pass->gradients));
+    TRI_TRY(use_head(p));
     return tri_norm_layer_forward(call, &model->norm, &p->slot->final, before);
 }
 
@@ -197,8 +195,9 @@ tri_status tri_model_forward(tri_model *model, const tri_model_pass *pass)
     if (!p.chunk->has_head) return TRI_OK;
     /* the gradient takes the place of what it is the gradient of */
     tri_loss_backward head = {pass->loss_scale, p.slot->final.y};
-    return tri_loss_layer_run(&p.call, &model->loss, p.slot->final.y, pass->batch.targets,
-                              pass->gradients ? &head : NULL, pass->loss, pass->counted);
+    TRI_TRY(tri_loss_layer_run(&p.call, &model->loss, p.slot->final.y, pass->batch.targets,
+                               pass->gradients ? &head : NULL, pass->loss, pass->counted));
+    return pass->gradients ? ready(&p, model->head_unit) : TRI_OK;
 }
 
 /* Make again what block i did not keep. */
@@ -282,12 +281,12 @@ static tri_status attention_backward(const chunk_pass *p, int64_t i, backward_pa
                                          p->residual);
 }
 
+/* Where the parts are apart, a block that is computed again does both with its input's. */
 static tri_status block_backward(const chunk_pass *p, int64_t i, backward_parts parts)
 {
-    if (is_skipped(p, i, parts)) return TRI_OK;
     bool again = tri_model_recompute_of(p->model, p->chunk, i) != TRI_RECOMPUTE_NONE;
+    if (again && parts == BACKWARD_WEIGHT) return TRI_OK;
     if (again) parts = BACKWARD_BOTH;
-    /* vectors' gradients always lie still: only those of matrices are asked for */
     TRI_TRY(use_block(p, i, parts));
     if (again) TRI_TRY(recompute(p, i));
     TRI_TRY(mlp_backward(p, i, parts));
@@ -301,9 +300,7 @@ static tri_status head_backward(const chunk_pass *p)
 {
     tri_model *model = p->model;
     const tri_norm_store *final = &p->slot->final;
-    TRI_TRY(use_head(p, true));
     TRI_TRY(tri_norm_layer_backward_weight(&p->call, &model->norm, final, final->y));
-    TRI_TRY(ready(p, model->head_unit));
     return tri_norm_layer_backward_input(&p->call, &model->norm, final, final->y, NULL,
                                          p->residual);
 }
@@ -311,7 +308,7 @@ static tri_status head_backward(const chunk_pass *p)
 static tri_status embed_backward(const chunk_pass *p)
 {
     tri_model *model = p->model;
-    TRI_TRY(use(p, model->embed_unit, true, -1));
+    TRI_TRY(use(p, model->embed_unit, TRI_NEED_GRADIENTS, -1));
     TRI_TRY(tri_layer_dropout(&p->call, 0, model->config.hidden, p->residual, p->residual));
     TRI_TRY(tri_embed_layer_backward_weight(&p->call, &model->embed, p->pass->batch.tokens,
                                             p->residual));

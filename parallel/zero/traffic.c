@@ -16,21 +16,6 @@ static void add(tri_traffic_list *list, const zero_group *group, tri_coll_kind k
     tri_traffic_add(list, &more);
 }
 
-/* Visit number `n` of a step; without a list, all units forward and backward for each micro-batch. */
-static tri_zero_pass pass_at(const tri_zero *zero, int64_t n)
-{
-    if (zero->passes) return zero->passes[n];
-    int units = zero->args.n_units;
-    int at = (int)(n % (2 * (int64_t)units));
-    return (tri_zero_pass){.unit = at < units ? at : 2 * units - 1 - at, .is_ready = at >= units};
-}
-
-static int64_t passes_of(const tri_zero *zero)
-{
-    if (zero->passes) return zero->args.n_passes;
-    return zero->args.training ? zero->args.micro_batches * 2 * zero->args.n_units : 0;
-}
-
 /* Bytes of a piece of weights, as it travels. */
 static int64_t weight_bytes(const tri_zero *zero, const zero_bucket *bucket, zero_level level)
 {
@@ -76,10 +61,13 @@ static void add_units(const tri_zero *zero, tri_traffic_list *list)
     if (zero->args.group[ZERO_WEIGHTS] == 1) return;
     zero_pool pool = zero->paper;
     walk_start(zero, &pool, list);
-    int64_t n = passes_of(zero);
+    int64_t n = zero->args.n_visits;
     for (int64_t i = 0; i < n; i++) {
-        int b = tri_zero_unit_bucket(zero, pass_at(zero, i).unit);
-        int next = i + 1 < n ? tri_zero_unit_bucket(zero, pass_at(zero, i + 1).unit) : -1;
+        const tri_unit_visit *visit = &zero->visits[i];
+        if (!(visit->need & TRI_NEED_WEIGHTS)) continue;
+        bool has_next = i + 1 < n && (visit[1].need & TRI_NEED_WEIGHTS);
+        int b = tri_zero_unit_bucket(zero, visit->unit);
+        int next = has_next ? tri_zero_unit_bucket(zero, visit[1].unit) : -1;
         int slot = b >= 0 ? walk_fetch(zero, &pool, b, -1, list) : -1;
         if (next >= 0 && zero->args.prefetch > 0) walk_fetch(zero, &pool, next, slot, list);
     }
@@ -88,10 +76,9 @@ static void add_units(const tri_zero *zero, tri_traffic_list *list)
 /* Reductions behind each micro-batch. */
 static void add_reductions(const tri_zero *zero, tri_traffic_list *list)
 {
-    int64_t n = passes_of(zero);
-    for (int64_t i = 0; i < n; i++) {
-        tri_zero_pass pass = pass_at(zero, i);
-        int b = pass.is_ready ? tri_zero_unit_bucket(zero, pass.unit) : -1;
+    for (int64_t i = 0; i < zero->args.n_visits; i++) {
+        const tri_unit_visit *visit = &zero->visits[i];
+        int b = visit->is_ready ? tri_zero_unit_bucket(zero, visit->unit) : -1;
         if (b < 0) continue;
         const zero_bucket *bucket = &zero->buckets[b];
         const zero_group *group = &zero->split[ZERO_MATRICES].reduce;

@@ -118,13 +118,13 @@ void tri_zero_slot_release(tri_zero *zero, zero_bucket *bucket)
     tri_zero_bind_bucket(zero, bucket);
 }
 
-tri_status tri_zero_use(tri_zero *zero, int unit, bool backward, int next)
+tri_status tri_zero_use(tri_zero *zero, int unit, tri_unit_need need, int next)
 {
     TRI_CHECK(unit >= 0 && unit < zero->args.n_units && next < zero->args.n_units, TRI_EBUG,
               "use of unit %d and then %d; there are %d", unit, next, zero->args.n_units);
     int b = tri_zero_unit_bucket(zero, unit);
     int ahead = tri_zero_unit_bucket(zero, next);
-    bool gathers = zero->args.group[ZERO_WEIGHTS] > 1;
+    bool gathers = (need & TRI_NEED_WEIGHTS) && zero->args.group[ZERO_WEIGHTS] > 1;
     int slot = -1;
     if (gathers && b >= 0) TRI_TRY(tri_zero_fetch(zero, b, -1, &slot));
     int ignored = -1;
@@ -133,7 +133,7 @@ tri_status tri_zero_use(tri_zero *zero, int unit, bool backward, int next)
     if (b < 0) return TRI_OK;
 
     zero_bucket *bucket = &zero->buckets[b];
-    if (backward && zero->args.training) TRI_TRY(take_gradient(zero, b));
+    if (need & TRI_NEED_GRADIENTS) TRI_TRY(take_gradient(zero, b));
     if (slot >= 0) {
         TRI_TRY(tri_zero_slot_wait(zero, slot));
         bucket->weight = zero->pool[ZERO_WEIGHTS].slots[slot].data;

@@ -82,8 +82,8 @@ struct tri_zero {
     int n_sums;
     zero_sum sums[ZERO_SUMS];
     int n_buckets, n_order;
-    tri_zero_param *given; /* args.params */
-    tri_zero_pass *passes; /* args.passes */
+    tri_zero_param *given;  /* args.params */
+    tri_unit_visit *visits; /* args.visits */
     zero_param *params;
     zero_bucket *buckets;
     zero_unit *units;

@@ -206,34 +206,27 @@ typedef struct ready_log {
     const model_rig *rig;
     int next;
     bool in_order;
-    int visits[64], n_visits; /* as foretold */
+    tri_unit_visit visits[64]; /* as foretold */
+    int n_visits;
     int at;
     float *copy; /* [total]: gradients as they were when reported */
 } ready_log;
 
-static void note_visit(ready_log *log, int visit)
-{
-    log->in_order = log->in_order && log->at < log->n_visits && log->visits[log->at] == visit;
-    log->at++;
-}
-
-static tri_status note_use(void *arg, int unit, bool gradients, int next)
+static tri_status note_use(void *arg, int unit, tri_unit_need need, int next)
 {
     ready_log *log = arg;
-    (void)gradients;
-    log->in_order = log->in_order && next < tri_model_units(log->rig->model);
-    note_visit(log, unit);
+    const tri_unit_visit *visit = &log->visits[log->at++];
+    log->in_order = log->in_order && log->at <= log->n_visits && visit->unit == unit &&
+                    visit->need == need && next < tri_model_units(log->rig->model);
     return TRI_OK;
 }
 
 /* What forward and then backward will visit. */
 static void foretell(ready_log *log)
 {
-    int n = 0;
-    tri_model_visits(log->rig->model, 0, TRI_MODEL_FORWARD, log->visits, &n);
-    log->n_visits = n;
-    tri_model_visits(log->rig->model, 0, TRI_MODEL_BACKWARD, log->visits + n, &n);
-    log->n_visits += n;
+    const tri_model *model = log->rig->model;
+    log->n_visits = tri_model_visits(model, 0, TRI_MODEL_FORWARD, log->visits);
+    log->n_visits += tri_model_visits(model, 0, TRI_MODEL_BACKWARD, log->visits + log->n_visits);
 }
 
 static tri_status note_ready(void *arg, int unit, bool last)
@@ -241,9 +234,14 @@ static tri_status note_ready(void *arg, int unit, bool last)
     ready_log *log = arg;
     log->in_order = log->in_order && unit == log->next && last;
     log->next = unit - 1;
-    note_visit(log, -1 - unit);
+    int visit = log->at - 1; /* foretold with the last visit of the unit */
+    while (visit > 0 && log->visits[visit].unit != unit)
+        visit--;
+    log->in_order = log->in_order && log->visits[visit].is_ready;
     for (int i = 0; i < log->rig->n_params; i++) {
-        if (tri_model_unit(log->rig->model, i) != unit) continue;
+        /* vectors are complete with the last unit */
+        bool is_matrix = rig_row(log->rig, i)->n_dims == 2;
+        if (is_matrix ? tri_model_unit(log->rig->model, i) != unit : unit != 0) continue;
         int64_t at = log->rig->offset[i];
         memcpy(log->copy + at, log->rig->gradient + at,
                (size_t)rig_count(log->rig, i) * sizeof(float));

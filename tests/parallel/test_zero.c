@@ -102,9 +102,10 @@ static void expect_weights(zero_rig *rig, int unit, int step)
 static tri_status run_visit(zero_rig *rig, int v, int step)
 {
     const rig_visit *visit = &rig->visits[v];
-    int next = v + 1 < rig->n_visits ? rig->visits[v + 1].unit : -1;
-    TRI_TRY(tri_zero_use(rig->zero, visit->unit, visit->part != 0, next));
-    expect_weights(rig, visit->unit, step);
+    tri_unit_need need = rig_need(visit);
+    bool has_next = v + 1 < rig->n_visits && (rig_need(&visit[1]) & TRI_NEED_WEIGHTS);
+    TRI_TRY(tri_zero_use(rig->zero, visit->unit, need, has_next ? visit[1].unit : -1));
+    if (need & TRI_NEED_WEIGHTS) expect_weights(rig, visit->unit, step);
     int first = rig_first_unit(rig);
     for (int i = 0; i < rig->n_rows && visit->part != 0; i++)
         if (rig->unit[i] == first + visit->unit) add_gradient(rig, i, visit, step);
@@ -320,7 +321,7 @@ static tri_status run_case(tri_comm *world, const rig_case *c)
     EXPECT(tri_alloc_count() == allocations, "%lld allocations in steps",
            (long long)(tri_alloc_count() - allocations));
     for (int unit = 0; unit < rig.n_local; unit++) {
-        TRI_TRY(tri_zero_use(rig.zero, unit, false, -1));
+        TRI_TRY(tri_zero_use(rig.zero, unit, TRI_NEED_WEIGHTS, -1));
         expect_weights(&rig, unit, STEPS);
         TRI_TRY(expect_replicas(&rig, unit));
     }
@@ -439,7 +440,7 @@ static tri_status wrong_calls(tri_comm *world, void *arg)
     TRI_TRY(start(&rig));
     TRI_TRY(tri_zero_begin(rig.zero));
     EXPECT_STATUS(tri_zero_ready(rig.zero, 0, true), TRI_EBUG, "not used in backward");
-    EXPECT_STATUS(tri_zero_use(rig.zero, 99, false, -1), TRI_EBUG, "use of unit 99");
+    EXPECT_STATUS(tri_zero_use(rig.zero, 99, TRI_NEED_WEIGHTS, -1), TRI_EBUG, "use of unit 99");
     EXPECT_STATUS(tri_zero_ready(rig.zero, -1, true), TRI_EBUG, "unit -1");
     TRI_TRY(tri_zero_begin(rig.zero));
     EXPECT_STATUS(tri_zero_reduce_wait(rig.zero), TRI_EBUG, "never came");
@@ -492,9 +493,10 @@ static tri_status too_few_buffers(tri_comm *world, void *arg)
     TRI_TRY(tri_zero_declare(zero, arena));
     TRI_TRY(tri_arena_commit(arena, tri_comm_device(world), tri_mesh_comm(mesh, ZERO_AXES)));
     tri_zero_bind(zero, NULL, NULL);
-    TRI_TRY(tri_zero_use(zero, 2, true, -1));
-    TRI_TRY(tri_zero_use(zero, 1, true, -1));
-    EXPECT_STATUS(tri_zero_use(zero, 0, true, -1), TRI_EBUG, "all its 2 gradient buffers");
+    TRI_TRY(tri_zero_use(zero, 2, TRI_NEED_GRADIENTS, -1));
+    TRI_TRY(tri_zero_use(zero, 1, TRI_NEED_GRADIENTS, -1));
+    EXPECT_STATUS(tri_zero_use(zero, 0, TRI_NEED_GRADIENTS, -1), TRI_EBUG,
+                  "all its 2 gradient buffers");
     TRI_TRY(tri_barrier(world));
     tri_arena_destroy(&arena);
     tri_zero_destroy(&zero);

@@ -28,6 +28,14 @@ static inline void rig_schedule(zero_rig *rig)
     }
 }
 
+/* Forward reads weights, backward of weights alone adds to gradients, all else does both. */
+static inline tri_unit_need rig_need(const rig_visit *visit)
+{
+    return visit->part == 0   ? TRI_NEED_WEIGHTS
+           : visit->part == 2 ? TRI_NEED_GRADIENTS
+                              : TRI_NEED_WEIGHTS | TRI_NEED_GRADIENTS;
+}
+
 static inline void rig_on_bind(void *arg, int param, const void *weight, float *gradient)
 {
     zero_rig *rig = arg;
@@ -38,7 +46,7 @@ static inline void rig_on_bind(void *arg, int param, const void *weight, float *
 static inline tri_status rig_zero(zero_rig *rig)
 {
     tri_zero_param params[RIG_ROWS];
-    tri_zero_pass passes[RIG_VISITS];
+    tri_unit_visit visits[RIG_VISITS];
     int first = rig_first_unit(rig);
     for (int i = 0; i < rig->n_rows; i++) {
         int unit = rig->unit[i] - first;
@@ -46,7 +54,8 @@ static inline tri_status rig_zero(zero_rig *rig)
         params[i] = (tri_zero_param){.unit = here ? unit : -1, .tensor_sum = rig->sum[i]};
     }
     for (int v = 0; v < rig->n_visits; v++)
-        passes[v] = (tri_zero_pass){rig->visits[v].unit, rig->visits[v].is_ready};
+        visits[v] = (tri_unit_visit){rig->visits[v].unit, rig_need(&rig->visits[v]),
+                                     rig->visits[v].is_ready};
     const rig_case *c = &rig->c;
     bool is_end = rig_is_owner(rig) || rig_is_guest(rig);
     tri_zero_args args = {
@@ -67,8 +76,8 @@ static inline tri_status rig_zero(zero_rig *rig)
         .tied_param = is_end ? 0 : -1,
         .is_guest = rig_is_guest(rig),
         .tied_unit = rig->n_local - 1,
-        .passes = passes,
-        .n_passes = rig->n_visits
+        .visits = visits,
+        .n_visits = rig->n_visits
     };
     if (is_end) args.ends = tri_mesh_comm(rig->mesh, TRI_AXIS_BIT(TRI_AXIS_PIPELINE));
     TRI_TRY(tri_zero_create(&args, &rig->zero));
