@@ -98,28 +98,20 @@ void tri_spec_reset_layout(tri_spec *spec)
 
 /* --- the tensor axis */
 
-static bool heads_fit(const tri_spec *spec, int64_t n)
-{
-    int64_t kv_heads = spec->model.kv_heads;
-    return spec->model.heads % n == 0 && (kv_heads % n == 0 || n % kv_heads == 0);
-}
-
-/* Blocks of ceil(vocab / n): is the last one empty? */
-static bool vocab_fits(const tri_spec *spec, int64_t n)
-{
-    int64_t block = (spec->model.vocab + n - 1) / n;
-    return (n - 1) * block < spec->model.vocab;
-}
-
 static int64_t rows_of(const tri_spec *spec)
 {
     return spec->batch.micro * spec->model.context / spec->parallel.context;
 }
 
+static bool rows_fit(const tri_spec *spec, int64_t n)
+{
+    return !spec->parallel.tensor_sequence || rows_of(spec) % n == 0;
+}
+
 static bool tensor_fits(const tri_spec *spec, int64_t n)
 {
-    bool rows = !spec->parallel.tensor_sequence || rows_of(spec) % n == 0;
-    return heads_fit(spec, n) && spec->model.ffn % n == 0 && vocab_fits(spec, n) && rows;
+    char text[TRI_MODEL_TEXT_BYTES];
+    return !tri_model_tensor_misfit(&spec->model, n, text) && rows_fit(spec, n);
 }
 
 static tri_status check_tensor(const tri_spec *spec)
@@ -127,22 +119,11 @@ static tri_status check_tensor(const tri_spec *spec)
     int64_t n = spec->parallel.tensor;
     if (tensor_fits(spec, n)) return TRI_OK;
     char near[LAYOUT_NEAREST_BYTES];
+    char text[TRI_MODEL_TEXT_BYTES];
     nearest(spec, tensor_fits, n, spec->model.heads, near);
-    TRI_CHECK(spec->model.heads % n == 0, TRI_EINVAL,
-              "parallel.tensor: %lld ranks cannot share model.heads %lld evenly; %s", (long long)n,
-              (long long)spec->model.heads, near);
-    TRI_CHECK(heads_fit(spec, n), TRI_EINVAL,
-              "parallel.tensor: %lld ranks cannot share model.kv_heads %lld: one must divide the "
-              "other; %s",
-              (long long)n, (long long)spec->model.kv_heads, near);
-    TRI_CHECK(spec->model.ffn % n == 0, TRI_EINVAL,
-              "parallel.tensor: %lld ranks cannot share model.ffn %lld evenly; %s", (long long)n,
-              (long long)spec->model.ffn, near);
-    TRI_CHECK(vocab_fits(spec, n), TRI_EINVAL,
-              "parallel.tensor: %lld ranks with blocks of %lld leave no part of model.vocab %lld "
-              "for the last; %s",
-              (long long)n, (long long)((spec->model.vocab + n - 1) / n),
-              (long long)spec->model.vocab, near);
+    const char *misfit = tri_model_tensor_misfit(&spec->model, n, text);
+    TRI_CHECK(!misfit, TRI_EINVAL, "parallel.tensor: %lld ranks %s; %s", (long long)n, misfit,
+              near);
     TRI_FAIL(TRI_EINVAL,
              "parallel.tensor: %lld ranks cannot share the %lld tokens of a micro-batch "
              "(batch.micro %lld x model.context %lld / parallel.context %d) evenly; %s, or set "
@@ -196,9 +177,12 @@ static tri_status check_context(const tri_spec *spec)
 static tri_status check_zero(const tri_spec *spec)
 {
     TRI_TRY(tri_zero_check(spec->parallel.zero, spec->parallel.data * spec->parallel.context));
-    TRI_CHECK(!spec->parallel.quantize_weights || spec->parallel.zero[0] > 1, TRI_EINVAL,
-              "parallel.quantize_weights: no weights travel where each rank has all of them: set "
-              "it to none, or parallel.zero to 3");
+    TRI_CHECK(!spec->parallel.quantize_weights || spec->parallel.zero[2] > 1, TRI_EINVAL,
+              "parallel.quantize_weights: no weights travel where each rank updates all of them: "
+              "set it to none, or parallel.zero to 1, 2 or 3");
+    TRI_CHECK(!spec->parallel.quantize_gradients || spec->parallel.zero[1] > 1, TRI_EINVAL,
+              "parallel.quantize_gradients: where each rank keeps all gradients they are reduced "
+              "as fp32: set it to none, or parallel.zero to 2 or 3");
     return TRI_OK;
 }
 

@@ -154,7 +154,9 @@ static const tri_field spec_fields[] = {
     NUMBER(DOUBLE, parallel.bucket_mb, "25", 0, 65536, ABOVE, "MiB",
            "Gradients that are reduced together, behind the backward pass."),
     NUMBER(INT, parallel.prefetch, "1", 0, 64, 0, "blocks",
-           "Shared weights that are gathered ahead of their use."),
+           "Gathered blocks that are kept beside the one in use (zero: 3); 0: each is gathered "
+           "when it is "
+           "used, else the next one is gathered ahead of its use."),
     ENUM(parallel.quantize_weights, "none", weight_codes, in_order,
          "How shared weights travel: none as they are; int8 in blocks with a scale."),
     ENUM(parallel.quantize_gradients, "none", gradient_codes, in_order,

@@ -109,6 +109,12 @@ typedef struct tri_model_pass {
 /* Check a config and fill in what is 0 or -1. Not collective. Errors: TRI_EINVAL with the key. */
 TRI_MUST_USE tri_status tri_model_config_resolve(tri_model_config *config);
 
+/* Can `ranks` ranks of a tensor axis share a model of this config? Not collective. Returns: NULL, or
+ * why not: `text`, filled with what stands behind "N ranks " in a sentence. */
+enum { TRI_MODEL_TEXT_BYTES = 128 };
+const char *tri_model_tensor_misfit(const tri_model_config *config, int64_t ranks,
+                                    char text[TRI_MODEL_TEXT_BYTES]);
+
 /* Names of the families, NULL-terminated. Not collective. */
 const char *const *tri_model_families(void);
 

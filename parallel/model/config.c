@@ -100,3 +100,27 @@ tri_status tri_model_config_resolve(tri_model_config *config)
     *config = resolved;
     return TRI_OK;
 }
+
+const char *tri_model_tensor_misfit(const tri_model_config *config, int64_t ranks,
+                                    char text[TRI_MODEL_TEXT_BYTES])
+{
+    int64_t kv_heads = config->kv_heads;
+    int64_t block = (config->vocab + ranks - 1) / ranks; /* of ids; the last may be shorter */
+    if (config->heads % ranks != 0)
+        snprintf(text, TRI_MODEL_TEXT_BYTES, "cannot share model.heads %lld evenly",
+                 (long long)config->heads);
+    else if (kv_heads % ranks != 0 && ranks % kv_heads != 0)
+        snprintf(text, TRI_MODEL_TEXT_BYTES,
+                 "cannot share model.kv_heads %lld: one must divide the other",
+                 (long long)kv_heads);
+    else if (config->ffn % ranks != 0)
+        snprintf(text, TRI_MODEL_TEXT_BYTES, "cannot share model.ffn %lld evenly",
+                 (long long)config->ffn);
+    else if ((ranks - 1) * block >= config->vocab)
+        snprintf(text, TRI_MODEL_TEXT_BYTES,
+                 "with blocks of %lld leave no part of model.vocab %lld for the last",
+                 (long long)block, (long long)config->vocab);
+    else
+        return NULL;
+    return text;
+}

@@ -258,31 +258,14 @@ static tri_status add_block(tri_model *model, int64_t layer, tri_model_block *bl
 }
 
 /* The tensor axis must divide what it shares out. */
-static tri_status check_tensor_axis(const tri_model *model)
-{
-    const tri_model_config *config = &model->config;
-    int64_t ranks = model->tensor.size;
-    TRI_CHECK(config->heads % ranks == 0, TRI_EINVAL,
-              "parallel.tensor %lld does not divide model.heads %lld", (long long)ranks,
-              (long long)config->heads);
-    TRI_CHECK(config->kv_heads % ranks == 0 || ranks % config->kv_heads == 0, TRI_EINVAL,
-              "parallel.tensor %lld and model.kv_heads %lld: one must divide the other",
-              (long long)ranks, (long long)config->kv_heads);
-    TRI_CHECK(config->ffn % ranks == 0, TRI_EINVAL,
-              "parallel.tensor %lld does not divide model.ffn %lld", (long long)ranks,
-              (long long)config->ffn);
-    int64_t block = (config->vocab + ranks - 1) / ranks;
-    TRI_CHECK(block * (ranks - 1) < config->vocab, TRI_EINVAL,
-              "parallel.tensor %lld leaves a rank without ids of a vocabulary of %lld",
-              (long long)ranks, (long long)config->vocab);
-    return TRI_OK;
-}
-
 tri_status tri_model_describe(tri_model *model)
 {
     const tri_model_config *config = &model->config;
     int64_t C = config->hidden;
-    TRI_TRY(check_tensor_axis(model));
+    char text[TRI_MODEL_TEXT_BYTES];
+    const char *misfit = tri_model_tensor_misfit(config, model->tensor.size, text);
+    TRI_CHECK(!misfit, TRI_EINVAL, "parallel.tensor: %lld ranks %s", (long long)model->tensor.size,
+              misfit);
     TRI_TRY(add(model, (tensor_spec){TRI_MODEL_EMBED_TOKEN, -1, config->vocab, C},
                 &model->embed.token));
     if (!model->family->rotary)

@@ -161,7 +161,9 @@ TRI_TEST(layouts_are_refused_with_what_is_legal)
         {"zero: [1, 3, 4]",                               NULL,                                                                    NULL,                     4,  "[1, 3, 4] over 4"                                   },
         {"zero: [4, 2, 4]",                               NULL,                                                                    NULL,                     4,  "[4, 2, 4] over 4"                                   },
         {"zero: [1, 1, 8]",                               NULL,                                                                    NULL,                     4,  "[1, 1, 4] would do"                                 },
-        {"quantize_weights: int8",                        NULL,                                                                    NULL,                     2,  "parallel.zero to 3"                                 },
+        {"quantize_weights: int8, zero: 0",               NULL,                                                                    NULL,                     2,  "parallel.zero to 1, 2 or 3"                         },
+        {"quantize_weights: int8",                        NULL,                                                                    NULL,                     1,  "parallel.zero to 1, 2 or 3"                         },
+        {"quantize_gradients: int8",                      NULL,                                                                    NULL,                     2,  "parallel.zero to 2 or 3"                            },
         {"recompute_layers: 2",                           NULL,                                                                    NULL,                     1,  "recompute is none"                                  },
     };
     tri_spec spec;
