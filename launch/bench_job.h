@@ -20,6 +20,10 @@ typedef struct tri_bench_job_options {
     bool shapes;    /* one line per product too */
 } tri_bench_job_options;
 
+/* The model of the benchmarks unless options say otherwise: GPT-2 with 124 million parameters. */
+#define TRI_BENCH_JOB_124M \
+    .family = "gpt2", .precision = "bf16", .layers = 12, .hidden = 768, .heads = 12, .vocab = 50257
+
 /* Read the options behind the benchmark's name over what is in *options. Not collective.
  * Errors: TRI_EINVAL option and range. */
 TRI_MUST_USE tri_status tri_bench_job_parse(const tri_bench_args *args,

@@ -174,17 +174,9 @@ static tri_status layout_run(layout_bench *b)
 
 tri_status tri_bench_layouts(const tri_bench_args *args)
 {
-    static const tri_bench_job_options defaults = {.family = "gpt2",
-                                                   .precision = "bf16",
-                                                   .layers = 12,
-                                                   .hidden = 768,
-                                                   .heads = 12,
-                                                   .vocab = 50257,
-                                                   .sequence = 256,
-                                                   .long_sequence = 4096,
-                                                   .batch = 1,
-                                                   .accumulation = 8,
-                                                   .rounds = 3};
+    static const tri_bench_job_options defaults = {TRI_BENCH_JOB_124M,    .sequence = 256,
+                                                   .long_sequence = 4096, .batch = 1,
+                                                   .accumulation = 8,     .rounds = 3};
     tri_comm *world = args->session->world;
     TRI_CHECK(tri_comm_size(world) > 1, TRI_EINVAL,
               "bench layouts needs ranks to lay a job out on: start it with mpirun -n 2 or more");

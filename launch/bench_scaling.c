@@ -149,16 +149,7 @@ tri_status tri_bench_scaling(const tri_bench_args *args)
     scaling_bench bench = {
         .args = args,
         .fd = -1,
-        .options = {.family = "gpt2",
-                    .precision = "bf16",
-                    .layers = 12,
-                    .hidden = 768,
-                    .heads = 12,
-                    .vocab = 50257,
-                    .sequence = 256,
-                    .batch = 4,
-                    .accumulation = 4,
-                    .zero = 1,
+        .options = {TRI_BENCH_JOB_124M, .sequence = 256, .batch = 4, .accumulation = 4, .zero = 1,
                     .rounds = 4}
     };
     /* a failure up to here ends the process: closing is collective */

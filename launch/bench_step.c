@@ -280,16 +280,7 @@ tri_status tri_bench_step(const tri_bench_args *args)
     step_bench bench = {
         .args = args,
         .fd = -1,
-        .options = {.family = "gpt2",
-                    .precision = "bf16",
-                    .layers = 12,
-                    .hidden = 768,
-                    .heads = 12,
-                    .vocab = 50257,
-                    .sequence = 512,
-                    .batch = 4,
-                    .accumulation = 1,
-                    .zero = 1,
+        .options = {TRI_BENCH_JOB_124M, .sequence = 512, .batch = 4, .accumulation = 1, .zero = 1,
                     .rounds = 7}
     };
     /* a failure up to here ends the process where there are other ranks: closing is collective */
