@@ -129,6 +129,7 @@ static tri_status ckpt_join(const ckpt_save *save, const tri_assign *assign,
     if (parts->files.n) memcpy(m->files, parts->files.data, (size_t)parts->files.n);
     memcpy(m->job, save->args->job_yaml, (size_t)head.job_bytes);
     snprintf(m->files[head.n_files - 1].name, TRI_MANIFEST_TEXT_BYTES, "%s", TRI_MANIFEST_VIEW);
+    memcpy(m->files[head.n_files - 1].uuid, head.uuid, sizeof head.uuid);
 
     int32_t file = -1;
     int64_t block = 0;

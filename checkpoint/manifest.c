@@ -149,17 +149,27 @@ static tri_status manifest_check_cover(const tri_manifest *m, const tri_manifest
     return TRI_OK;
 }
 
+static tri_status manifest_check_file(const tri_manifest *m, int64_t index, const char *path,
+                                      tri_status code)
+{
+    const tri_manifest_file *file = &m->files[index];
+    TRI_CHECK(memchr(file->name, 0, sizeof file->name) && file->name[0] && file->name[0] != '.' &&
+                  !strchr(file->name, '/') && file->bytes >= 0,
+              code, "checkpoint %s: file %lld has an impossible name or size", path,
+              (long long)index);
+    TRI_CHECK(memchr(file->uuid, 0, sizeof file->uuid) && file->uuid[0] &&
+                  strspn(file->uuid, "0123456789abcdef-") == strlen(file->uuid),
+              code, "checkpoint %s: file %s has an impossible uuid", path, file->name);
+    return TRI_OK;
+}
+
 tri_status tri_manifest_index(tri_manifest *manifest, const char *path, tri_status code)
 {
     tri_manifest *m = manifest;
     for (int64_t i = 0; i < m->head.n_rows; i++)
         TRI_TRY(manifest_check_row(m, i, path, code));
     for (int64_t i = 0; i < m->head.n_files; i++)
-        TRI_CHECK(memchr(m->files[i].name, 0, sizeof m->files[i].name) && m->files[i].name[0] &&
-                      m->files[i].name[0] != '.' && !strchr(m->files[i].name, '/') &&
-                      m->files[i].bytes >= 0,
-                  code, "checkpoint %s: file %lld has an impossible name or size", path,
-                  (long long)i);
+        TRI_TRY(manifest_check_file(m, i, path, code));
     for (int64_t i = 0; i < m->head.n_boxes; i++)
         TRI_TRY(manifest_check_box(m, &m->boxes[i], path, code));
     if (m->head.n_boxes) qsort(m->boxes, (size_t)m->head.n_boxes, sizeof *m->boxes, manifest_order);

@@ -16,7 +16,7 @@
 #define TRI_MANIFEST_VIEW "universal.h5"
 
 enum {
-    TRI_MANIFEST_FORMAT = 1,
+    TRI_MANIFEST_FORMAT = 2,
     TRI_MANIFEST_UUID_BYTES = 40,
     TRI_MANIFEST_TEXT_BYTES = 64,
     TRI_MANIFEST_BLOCK_BYTES = 4 << 20 /* of one checksum, at most */
@@ -31,8 +31,8 @@ typedef struct tri_manifest_row {
     int32_t n_dims, role, dtype, pad;
 } tri_manifest_row;
 
-/* One box of a row: dataset UUID/NAME.NUMBER of a shard file, from byte `offset` on. Block i holds its
- * elements [i, i + 1) * block_elements, flattened row-major. */
+/* One box of a row: dataset UUID/NAME.NUMBER of a shard file (the file's uuid), from byte `offset` on.
+ * Block i holds its elements [i, i + 1) * block_elements, flattened row-major. */
 typedef struct tri_manifest_box {
     int64_t start[TRI_MAX_DIMS];
     int64_t count[TRI_MAX_DIMS];
@@ -41,9 +41,12 @@ typedef struct tri_manifest_box {
     int32_t row, file, number, pad;
 } tri_manifest_box;
 
-/* A file of the checkpoint. rest_crc covers the bytes outside all boxes, in their order. */
+/* A file of the checkpoint. rest_crc covers the bytes outside all boxes, in their order. Its uuid is that
+ * of the checkpoint it was written for, under which its datasets lie: another than the checkpoint's own
+ * where the file is a link to one of its source. */
 typedef struct tri_manifest_file {
     char name[TRI_MANIFEST_TEXT_BYTES];
+    char uuid[TRI_MANIFEST_UUID_BYTES];
     int64_t bytes;
     int64_t rank; /* that wrote it; -1: the view */
     int64_t rest_crc;
@@ -79,7 +82,7 @@ TRI_MUST_USE tri_status tri_manifest_create(const tri_manifest_head *head, tri_m
 tri_box tri_manifest_box_of(const tri_manifest *manifest, const tri_manifest_box *box);
 int64_t tri_manifest_blocks_of(const tri_manifest *manifest, const tri_manifest_box *box);
 
-/* Path of a box's dataset in its shard file. Not collective. Errors: TRI_EINVAL too long. */
+/* Path of a box's dataset in its shard file; `uuid` is the file's. Not collective. Errors: TRI_EINVAL too long. */
 TRI_MUST_USE tri_status tri_manifest_dataset(const char *uuid, const char *row, int number,
                                              size_t bytes, char *out);
 

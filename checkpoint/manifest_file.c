@@ -47,6 +47,7 @@ static const manifest_column manifest_boxes[] = {
 };
 static const manifest_column manifest_files[] = {
     MANIFEST_COLUMN(tri_manifest_file, name, "files/name", TRI_U8, TRI_MANIFEST_TEXT_BYTES),
+    MANIFEST_COLUMN(tri_manifest_file, uuid, "files/uuid", TRI_U8, TRI_MANIFEST_UUID_BYTES),
     MANIFEST_COLUMN(tri_manifest_file, bytes, "files/bytes", TRI_I64, 1),
     MANIFEST_COLUMN(tri_manifest_file, rank, "files/rank", TRI_I64, 1),
     MANIFEST_COLUMN(tri_manifest_file, rest_crc, "files/rest_crc32c", TRI_I64, 1),
@@ -238,8 +239,12 @@ static tri_status manifest_parse_header(const char *file, const char *text,
               "%s does not begin as a manifest does", file);
     TRI_TRY(manifest_number_of(file, text, magic, 10, &format));
     TRI_CHECK(format <= TRI_MANIFEST_FORMAT, TRI_EUNSUP,
-              "%s is of format %lld; this build reads formats up to %d", file, (long long)format,
-              TRI_MANIFEST_FORMAT);
+              "%s is of format %lld, of a later version of the program; this one reads format %d",
+              file, (long long)format, TRI_MANIFEST_FORMAT);
+    TRI_CHECK(format == TRI_MANIFEST_FORMAT, TRI_EUNSUP,
+              "%s is of format %lld, which a development version before this one made; this one "
+              "reads format %d",
+              file, (long long)format, TRI_MANIFEST_FORMAT);
     const char *seal = strstr(text, "\nheader ");
     TRI_CHECK(seal, TRI_EFORMAT, "the header of %s is damaged", file);
     char want[MANIFEST_HEADER_BYTES] = "";

@@ -153,6 +153,7 @@ tri_status tri_shard_write(const tri_assign *assign, const char *path, const cha
     out->n_files = 1;
     out->file.rank = rank;
     snprintf(out->file.name, sizeof out->file.name, "shard-%05d.h5", rank);
+    snprintf(out->file.uuid, sizeof out->file.uuid, "%s", uuid);
     char file[TRI_DISK_PATH_BYTES];
     TRI_TRY(tri_disk_path(file, path, out->file.name, TRI_DISK_TEMPORARY));
     TRI_TRY(shard_skeleton(assign, file, uuid, out));

@@ -39,10 +39,10 @@ static tri_status view_row(const tri_manifest *m, const tri_manifest_row *row, t
     for (int64_t i = 0; i < row->n_boxes; i++) {
         const tri_manifest_box *box = &m->boxes[row->first_box + i];
         char *source = scratch->sources + i * VIEW_SOURCE_BYTES;
+        const tri_manifest_file *file = &m->files[box->file];
         TRI_TRY(
-            tri_manifest_dataset(m->head.uuid, row->name, box->number, VIEW_SOURCE_BYTES, source));
-        scratch->parts[i] =
-            (tri_h5_part){tri_manifest_box_of(m, box), m->files[box->file].name, source};
+            tri_manifest_dataset(file->uuid, row->name, box->number, VIEW_SOURCE_BYTES, source));
+        scratch->parts[i] = (tri_h5_part){tri_manifest_box_of(m, box), file->name, source};
     }
     TRI_TRY(tri_h5_write_virtual(h5, row->name, (tri_dtype)row->dtype, row->n_dims, row->shape,
                                  row->n_boxes, scratch->parts));
@@ -91,6 +91,7 @@ tri_status tri_view_write(const tri_manifest *manifest, const char *path, tri_ma
     TRI_TRY(tri_disk_sync(fd, file));
     tri_manifest_file entry = {.bytes = bytes, .rank = -1, .rest_crc = crc};
     snprintf(entry.name, sizeof entry.name, "%s", TRI_MANIFEST_VIEW);
+    snprintf(entry.uuid, sizeof entry.uuid, "%s", m->head.uuid);
     *out = entry;
     return TRI_OK;
 }

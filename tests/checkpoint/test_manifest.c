@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+// TEST ranks=1
+/* The manifest by itself: what is written is read; what cannot be is refused and said. */
+#include "checkpoint/disk.h"
+#include "checkpoint/manifest.h"
+#include "checkpoint/view.h"
+#include "runtime/base/crc.h"
+#include "runtime/h5.h"
+#include "tests/checkpoint/fixture_io.h"
+
+#include <fcntl.h>
+
+static const char mine[] = "01234567-89ab-4def-8123-456789abcdef";
+static const char source[] = "89abcdef-0123-4567-89ab-cdef01234567";
+
+/* Two rows in two files: a [4, 3] in two boxes, of which one lies in a file of another checkpoint, and a
+ * scalar, kept as [1]. */
+static tri_status example(tri_manifest **out)
+{
+    tri_manifest_head head = {
+        .n_rows = 2, .n_boxes = 3, .n_blocks = 3, .n_files = 3, .sequence = 7, .step = 40};
+    snprintf(head.uuid, sizeof head.uuid, "%s", mine);
+    TRI_AUTO(tri_manifest) *m = NULL;
+    TRI_TRY(tri_manifest_create(&head, &m));
+    m->rows[0] = (tri_manifest_row){
+        .name = "param/a", .shape = {4, 3},
+             .n_dims = 2, .dtype = TRI_F32
+    };
+    m->rows[1] = (tri_manifest_row){
+        .name = "step", .shape = {1}, .n_dims = 1, .dtype = TRI_I64, .role = TRI_ROLE_JOB};
+    m->boxes[0] = (tri_manifest_box){
+        .count = {1, 3},
+          .offset = 1000, .block_elements = 3, .file = 0
+    };
+    m->boxes[1] = (tri_manifest_box){
+        .start = {1 },
+        .count = { 3, 3},
+        .offset = 2000,
+        .block_elements = 9,
+        .first_block = 1,
+        .file = 1,
+        .number = 2
+    };
+    m->boxes[2] = (tri_manifest_box){
+        .count = {1}, .offset = 3000, .block_elements = 1, .first_block = 2, .row = 1, .file = 1};
+    static const char *const names[] = {"shard-00000.h5", "shard-00001.h5", TRI_MANIFEST_VIEW};
+    for (int i = 0; i < 3; i++) {
+        m->files[i] = (tri_manifest_file){.bytes = 4000, .rank = i < 2 ? i : -1, .rest_crc = 5};
+        m->blocks[i] = 0xfffffff0u + (unsigned)i;
+        snprintf(m->files[i].name, sizeof m->files[i].name, "%s", names[i]);
+        snprintf(m->files[i].uuid, sizeof m->files[i].uuid, "%s", i == 1 ? source : mine);
+    }
+    TRI_TRY(tri_manifest_index(m, "here", TRI_EBUG));
+    *out = TRI_MOVE(m);
+    return TRI_OK;
+}
+
+TRI_TEST(what_is_written_is_read)
+{
+    char dir[64];
+    TRI_AUTO(tri_manifest) *m = NULL;
+    TRI_AUTO(tri_manifest) *back = NULL;
+    TRI_TRY(fixture_folder(dir));
+    TRI_TRY(example(&m));
+    TRI_TRY(tri_view_write(m, dir, &m->files[2]));
+    TRI_TRY(tri_manifest_write(m, dir));
+    TRI_TRY(tri_disk_publish(dir, TRI_MANIFEST_NAME));
+    TRI_TRY(tri_manifest_read(dir, &back));
+    EXPECT(memcmp(&m->head, &back->head, sizeof m->head) == 0, "heads differ");
+    EXPECT(memcmp(m->rows, back->rows, 2 * sizeof *m->rows) == 0, "rows differ");
+    EXPECT(memcmp(m->boxes, back->boxes, 3 * sizeof *m->boxes) == 0, "boxes differ");
+    EXPECT(memcmp(m->blocks, back->blocks, 3 * sizeof *m->blocks) == 0, "blocks differ");
+    EXPECT(memcmp(m->files, back->files, 3 * sizeof *m->files) == 0, "files differ");
+    fixture_remove(dir, 0);
+    return TRI_OK;
+}
+
+TRI_TEST(what_cannot_be_is_refused)
+{
+    TRI_AUTO(tri_manifest) *m = NULL;
+    TRI_TRY(example(&m));
+    m->files[1].uuid[0] = '\0';
+    EXPECT_STATUS(tri_manifest_index(m, "p", TRI_EFORMAT), TRI_EFORMAT,
+                  "checkpoint p: file shard-00001.h5 has an impossible uuid");
+    memset(m->files[1].uuid, 'a', sizeof m->files[1].uuid);
+    EXPECT_STATUS(tri_manifest_index(m, "p", TRI_EFORMAT), TRI_EFORMAT, "an impossible uuid");
+    snprintf(m->files[1].uuid, sizeof m->files[1].uuid, "../%s", "x");
+    EXPECT_STATUS(tri_manifest_index(m, "p", TRI_EFORMAT), TRI_EFORMAT, "an impossible uuid");
+    return TRI_OK;
+}
+
+/* Give a manifest the header of another version, sealed as that version would. */
+static tri_status renumber(const char *dir, int format)
+{
+    char path[128];
+    char text[512] = "";
+    snprintf(path, sizeof path, "%s/%s", dir, TRI_MANIFEST_NAME);
+    int n = snprintf(text, sizeof text,
+                     "trireme manifest %d\nuuid %s\nsequence 1\nstep 1\n"
+                     "bytes 512\ncrc32c 00000000\n",
+                     format, mine);
+    snprintf(text + n, sizeof text - (size_t)n, "header %08x\n", tri_crc32c(text, (size_t)n));
+    int fd = open(path, O_WRONLY | O_CREAT, 0666);
+    EXPECT(fd >= 0 && write(fd, text, sizeof text) == (ssize_t)sizeof text, "%s", path);
+    close(fd);
+    return TRI_OK;
+}
+
+TRI_TEST(other_formats_are_named)
+{
+    char dir[64];
+    tri_manifest_header header;
+    TRI_TRY(fixture_folder(dir));
+    TRI_TRY(renumber(dir, 1));
+    EXPECT_STATUS(tri_manifest_peek(dir, &header), TRI_EUNSUP,
+                  "is of format 1, which a development version before this one made");
+    TRI_TRY(renumber(dir, TRI_MANIFEST_FORMAT + 1));
+    EXPECT_STATUS(tri_manifest_peek(dir, &header), TRI_EUNSUP, "of a later version");
+    TRI_TRY(renumber(dir, TRI_MANIFEST_FORMAT));
+    TRI_TRY(tri_manifest_peek(dir, &header));
+    fixture_remove(dir, 0);
+    return TRI_OK;
+}
+
+TRI_TEST_MAIN(TRI_TEST_ROW(what_is_written_is_read), TRI_TEST_ROW(what_cannot_be_is_refused),
+              TRI_TEST_ROW(other_formats_are_named))
