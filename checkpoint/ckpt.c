@@ -14,10 +14,8 @@
 #include "runtime/base/alloc.h"
 #include "runtime/base/log.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 
 /* A save under way. `path` and head.uuid are the same on all ranks. */
@@ -49,41 +47,12 @@ static tri_status ckpt_agree(const ckpt_save *save, tri_status mine)
     return tri_err_put(&cause);
 }
 
-/* A random (version 4) uuid. */
-static tri_status ckpt_uuid(char out[TRI_MANIFEST_UUID_BYTES])
-{
-    unsigned char b[16];
-    TRI_TRY(TRI_SYS(getrandom(b, sizeof b, 0) == (ssize_t)sizeof b ? 0 : -1,
-                    "asking the system for 16 random bytes"));
-    b[6] = (unsigned char)((b[6] & 0x0f) | 0x40);
-    b[8] = (unsigned char)((b[8] & 0x3f) | 0x80);
-    snprintf(out, TRI_MANIFEST_UUID_BYTES,
-             "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", b[0], b[1],
-             b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9], b[10], b[11], b[12], b[13], b[14],
-             b[15]);
-    return TRI_OK;
-}
-
 /* Rank 0: number the new checkpoint, name it and make its folder. */
 static tri_status ckpt_begin(ckpt_save *save)
 {
-    const tri_ckpt_save_args *args = save->args;
-    TRI_AUTO(tri_folder) folder = {0};
-    TRI_TRY(tri_disk_make_folder(args->dir));
-    TRI_TRY(tri_folder_list(args->dir, &folder));
-    tri_manifest_head *head = &save->head;
-    head->sequence = 1;
-    if (folder.n && folder.entries[0].state == TRI_FOLDER_COMMITTED) {
-        head->sequence = folder.entries[0].header.sequence + 1;
-        snprintf(head->parent, sizeof head->parent, "%s", folder.entries[0].header.uuid);
-    }
-    TRI_TRY(ckpt_uuid(head->uuid));
-    char name[TRI_FOLDER_NAME_BYTES];
-    tri_folder_name(args->step, head->uuid, name);
-    TRI_TRY(tri_disk_path(save->path, args->dir, name, ""));
-    TRI_TRY(TRI_SYS(mkdir(save->path, 0777), "making folder %s", save->path));
-    snprintf(save->name, sizeof save->name, "%s", name);
-    return tri_disk_sync_folder(args->dir);
+    TRI_TRY(tri_folder_begin(save->args->dir, &save->head, save->path));
+    tri_folder_name(save->head.step, save->head.uuid, save->name);
+    return TRI_OK;
 }
 
 /* Index parts of all ranks, as rank 0 gets them: in the order of the ranks. */

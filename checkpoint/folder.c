@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -127,6 +128,41 @@ tri_status tri_folder_list(const char *dir, tri_folder *out)
     return TRI_OK;
 }
 
+/* A random (version 4) uuid. */
+static tri_status folder_uuid(char out[TRI_MANIFEST_UUID_BYTES])
+{
+    unsigned char b[16];
+    TRI_TRY(TRI_SYS(getrandom(b, sizeof b, 0) == (ssize_t)sizeof b ? 0 : -1,
+                    "asking the system for 16 random bytes"));
+    b[6] = (unsigned char)((b[6] & 0x0f) | 0x40);
+    b[8] = (unsigned char)((b[8] & 0x3f) | 0x80);
+    snprintf(out, TRI_MANIFEST_UUID_BYTES,
+             "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", b[0], b[1],
+             b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9], b[10], b[11], b[12], b[13], b[14],
+             b[15]);
+    return TRI_OK;
+}
+
+tri_status tri_folder_begin(const char *dir, tri_manifest_head *head,
+                            char path[TRI_CKPT_PATH_BYTES])
+{
+    TRI_AUTO(tri_folder) folder = {0};
+    TRI_TRY(tri_disk_make_folder(dir));
+    TRI_TRY(tri_folder_list(dir, &folder));
+    head->sequence = 1;
+    head->parent[0] = '\0';
+    if (folder.n && folder.entries[0].state == TRI_FOLDER_COMMITTED) {
+        head->sequence = folder.entries[0].header.sequence + 1;
+        snprintf(head->parent, sizeof head->parent, "%s", folder.entries[0].header.uuid);
+    }
+    TRI_TRY(folder_uuid(head->uuid));
+    char name[TRI_FOLDER_NAME_BYTES];
+    tri_folder_name(head->step, head->uuid, name);
+    TRI_TRY(tri_disk_path(path, dir, name, ""));
+    TRI_TRY(TRI_SYS(mkdir(path, 0777), "making folder %s", path));
+    return tri_disk_sync_folder(dir);
+}
+
 static tri_status folder_unlink(const char *folder, const char *name)
 {
     char path[TRI_DISK_PATH_BYTES];
@@ -180,7 +216,7 @@ static tri_status folder_check_files(const tri_manifest *m, const char *path)
     return TRI_OK;
 }
 
-static tri_status folder_try(const char *path, tri_manifest **out)
+tri_status tri_folder_read(const char *path, tri_manifest **out)
 {
     TRI_AUTO(tri_manifest) *m = NULL;
     TRI_TRY(tri_manifest_read(path, &m));
@@ -205,7 +241,7 @@ tri_status tri_folder_find(const char *dir, int64_t below, char path[TRI_CKPT_PA
         const tri_folder_entry *entry = &folder.entries[i];
         if (below >= 0 && entry->header.sequence >= below) continue;
         TRI_TRY(tri_disk_path(path, dir, entry->name, ""));
-        if (folder_try(path, out) == TRI_OK) return TRI_OK;
+        if (tri_folder_read(path, out) == TRI_OK) return TRI_OK;
         tri_log(TRI_LOG_WARN, "checkpoint %s is passed over: %s", entry->name,
                 tri_err_last()->text);
         tri_err_clear();

@@ -26,6 +26,9 @@ TRI_MUST_USE tri_status tri_cmd_generate(const tri_cmd_args *args);
 /* check JOB.yaml --ranks N [key=value ...]. Not collective. */
 TRI_MUST_USE tri_status tri_cmd_check(const tri_cmd_args *args);
 
+/* checkpoint TOOL ...: Collective over the ranks that the launcher started. */
+TRI_MUST_USE tri_status tri_cmd_checkpoint(const tri_cmd_args *args);
+
 /* bench NAME [--json]: Collective over the ranks that the launcher started. */
 TRI_MUST_USE tri_status tri_cmd_bench(const tri_cmd_args *args);
 

@@ -3,6 +3,7 @@
 #include "launch/help.h"
 
 #include "launch/bench.h"
+#include "launch/checkpoint.h"
 #include "launch/version.h"
 
 #include <string.h>
@@ -30,6 +31,10 @@ static const char generate_more[] =
     "  --top-k N          choose among the N most likely; 0: all (0)\n"
     "  --seed N           of the choices (1)\n"
     "  --threads N        (all cores)\n";
+static const char checkpoint_more[] =
+    "CKPT is a checkpoint's folder, or a folder of checkpoints or a run's: then the newest.\n"
+    "Each works in one process, and under mpirun. Exit code 1 also where the answer is no:\n"
+    "damaged, different.\n";
 static const char bench_more[] = "  --json       one JSON object per line\n"
                                  "  --threads N  threads of a rank (its share of the cores)\n"
                                  "  others       options of the benchmark itself\n";
@@ -49,6 +54,7 @@ static const tri_command commands[] = {
     COMMAND(check, "JOB.yaml [options] [key=value ...]", "layout, memory, messages of a job"),
     COMMAND(eval, "CHECKPOINT [options]", "loss of a checkpoint on held-out data"),
     COMMAND(generate, "CHECKPOINT [options]", "sample text from a checkpoint"),
+    COMMAND(checkpoint, "TOOL ...", "list, compare and convert checkpoints"),
     COMMAND(bench, "NAME [--json]", "measure a part against its limit"),
     COMMAND(version, "", "version and what this build has"),
     COMMAND(help, "[COMMAND | spec]", "this text, or more of it"),
@@ -71,9 +77,23 @@ void tri_help_print(FILE *stream)
 {
     fprintf(stream, "usage: [mpirun -n N] trireme COMMAND ...\n\n");
     for (const tri_command *row = commands; row->name; row++)
-        fprintf(stream, "  %-9s %-37s %s\n", row->name, row->usage, row->doc);
+        fprintf(stream, "  %-10s %-36s %s\n", row->name, row->usage, row->doc);
     fprintf(stream, "\nTRIREME_LOG=error|warn|info|debug|trace sets what is said on the terminal.\n"
                     "Exit codes: 0 done, 1 failed, 2 wrong use.\n");
+}
+
+static void print_benches(void)
+{
+    printf("\nnames:\n");
+    for (const tri_bench *bench = tri_bench_list(); bench->name; bench++)
+        printf("  %-12s %s\n", bench->name, bench->doc);
+}
+
+static void print_tools(void)
+{
+    printf("\ntools:\n");
+    for (const tri_checkpoint_tool *tool = tri_checkpoint_tools(); tool->name; tool++)
+        printf("  %s %s\n    %s.\n%s", tool->name, tool->usage, tool->doc, tool->more);
 }
 
 tri_status tri_cmd_help(const tri_cmd_args *args)
@@ -92,10 +112,8 @@ tri_status tri_cmd_help(const tri_cmd_args *args)
     TRI_CHECK(row, TRI_EINVAL, "help: '%.40s' is not a command; `trireme help` lists them", topic);
     printf("usage: trireme %s %s\n\n%s.\n", row->name, row->usage, row->doc);
     if (row->more[0]) printf("\n%s", row->more);
-    if (row->run != tri_cmd_bench) return TRI_OK;
-    printf("\nnames:\n");
-    for (const tri_bench *bench = tri_bench_list(); bench->name; bench++)
-        printf("  %-12s %s\n", bench->name, bench->doc);
+    if (row->run == tri_cmd_bench) print_benches();
+    if (row->run == tri_cmd_checkpoint) print_tools();
     return TRI_OK;
 }
 

@@ -76,5 +76,5 @@ int main(int argc, char **argv)
         fprintf(stderr, "error: writing to standard output failed\n");
         return 1;
     }
-    return 0;
+    return session.verdict;
 }

@@ -16,6 +16,7 @@ typedef struct tri_session {
     tri_health *health; /* NULL: nobody watches */
     tri_comm *base;     /* TRIREME_COLL: what mpirun's ranks would have used; world is its twin */
     int64_t step;       /* last step begun, for the error report; -1: none */
+    int verdict;        /* exit code of a command that did its work: 1 where its answer is no */
     FILE *log_file;
     tri_log_sink log;
 } tri_session;
