@@ -136,8 +136,6 @@ static tri_status assign_map(assign_work *work)
             bsearch(&mine, assign->rows, (size_t)assign->n_rows, sizeof mine, assign_compare);
         TRI_CHECK(common && memcmp(common, &mine, sizeof mine) == 0, TRI_EBUG,
                   "row '%s' is not the same on all ranks of its stage", row->name);
-        TRI_CHECK(row->count == 0 || row->data, TRI_EBUG, "row '%s' is saved before it has memory",
-                  row->name);
         work->local[common - assign->rows] = i;
         work->held[common - assign->rows] = row->count;
     }
@@ -260,11 +258,13 @@ static tri_status assign_add(assign_work *work, int64_t index, const tri_box *bo
     tri_assign *assign = work->assign;
     const char *data = row->data;
     for (int i = 0; i < n; i++) {
-        int64_t skip = begin - row->begin + cut[i].offset;
-        assign->pieces[assign->n_pieces++] =
-            (tri_assign_piece){.row = (int32_t)index,
-                               .box = cut[i].box,
-                               .data = data + (size_t)skip * tri_dtype_bytes(row->dtype)};
+        int64_t offset = begin - row->begin + cut[i].offset;
+        size_t skip = (size_t)offset * tri_dtype_bytes(row->dtype);
+        assign->pieces[assign->n_pieces++] = (tri_assign_piece){.row = (int32_t)index,
+                                                                .local = work->local[index],
+                                                                .offset = offset,
+                                                                .box = cut[i].box,
+                                                                .data = data ? data + skip : NULL};
     }
     return TRI_OK;
 }

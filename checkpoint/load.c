@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Loading by box. The manifest is read by rank 0 and sent to all; each rank reads the
- * blocks of the boxes that meet its own.
+/* Loading by box. The manifest is read by rank 0, which sends each rank the boxes that meet its own; each
+ * reads the blocks of those.
  */
 #include "checkpoint/ckpt.h"
 #include "checkpoint/manifest.h"
@@ -117,12 +117,46 @@ static tri_status load_rows(const tri_ckpt_load_args *args, const tri_manifest *
     return TRI_OK;
 }
 
+/* What a rank needs of the row it was asked for last. */
+typedef struct load_filter {
+    const tri_ckpt_load_args *args;
+    const tri_manifest *m;
+    int64_t row; /* of the manifest; -1: none yet */
+    int n_pieces;
+    tri_piece_box pieces[TRI_MAX_BOXES];
+} load_filter;
+
+static void load_filter_turn(load_filter *filter, int64_t index)
+{
+    const tri_state *state = filter->args->state;
+    int mine = tri_state_find(state, filter->m->rows[index].name);
+    filter->row = index;
+    filter->n_pieces = 0;
+    if (mine < 0) return;
+    const tri_row *row = tri_state_row(state, mine);
+    if (row->count == 0 || !load_wants(filter->args, (int)row->role)) return;
+    /* load_row makes them again, and says what is wrong with them */
+    if (tri_row_boxes(row, tri_state_mesh(state), filter->pieces, &filter->n_pieces) != TRI_OK)
+        tri_err_clear();
+}
+
+static bool load_filter_wants(void *arg, int64_t row, const tri_box *box)
+{
+    load_filter *filter = arg;
+    tri_box common;
+    if (filter->row != row) load_filter_turn(filter, row);
+    for (int p = 0; p < filter->n_pieces; p++)
+        if (tri_box_intersect(box, &filter->pieces[p].box, &common)) return true;
+    return false;
+}
+
 tri_status tri_ckpt_load(const tri_ckpt_load_args *args)
 {
+    TRI_AUTO(tri_manifest) *whole = NULL;
     TRI_AUTO(tri_manifest) *m = NULL;
-    tri_status rc = tri_comm_rank(args->world) == 0 ? tri_manifest_read(args->path, &m) : TRI_OK;
-    TRI_TRY(tri_agree(args->world, rc));
-    TRI_TRY(tri_manifest_broadcast(args->world, &m));
+    bool root = tri_comm_rank(args->world) == 0;
+    TRI_TRY(tri_agree(args->world, root ? tri_manifest_read(args->path, &whole) : TRI_OK));
+    TRI_TRY(tri_manifest_broadcast(args->world, whole, &m));
 
     TRI_AUTO(load_numbers) seen = NULL;
     TRI_TRY(TRI_NEW_ARRAY(m->head.n_rows, &seen));
@@ -130,5 +164,9 @@ tri_status tri_ckpt_load(const tri_ckpt_load_args *args)
     TRI_TRY(
         tri_allreduce(args->world, tri_span_make(seen, m->head.n_rows, TRI_I64), TRI_MAX, NULL));
     TRI_TRY(tri_agree(args->world, load_check_all(args, m, seen)));
+    load_filter filter = {.args = args, .m = m, .row = -1};
+    TRI_TRY(tri_manifest_scatter(args->world, whole,
+                                 &(tri_manifest_filter){load_filter_wants, &filter}, m));
+    tri_manifest_destroy(&whole);
     return tri_agree(args->world, load_rows(args, m));
 }

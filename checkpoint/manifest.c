@@ -2,7 +2,6 @@
 /* The manifest in memory: checked once as a whole, so that whoever uses it need not check again. */
 #include "checkpoint/manifest.h"
 
-#include "checkpoint/bytes.h"
 #include "runtime/base/alloc.h"
 #include "runtime/base/int.h"
 
@@ -182,28 +181,6 @@ tri_status tri_manifest_index(tri_manifest *manifest, const char *path, tri_stat
         TRI_TRY(manifest_check_cover(m, &m->rows[i], path, code));
     }
     return TRI_OK;
-}
-
-static tri_status manifest_share(tri_comm *comm, void *data, int64_t count, size_t bytes)
-{
-    int64_t n = count * (int64_t)bytes;
-    if (!n) return TRI_OK;
-    return tri_broadcast(comm, tri_span_make(data, n, TRI_U8), 0, NULL);
-}
-
-tri_status tri_manifest_broadcast(tri_comm *comm, tri_manifest **manifest)
-{
-    if (tri_comm_size(comm) == 1) return TRI_OK;
-    tri_manifest_head head = {0};
-    if (*manifest) head = (*manifest)->head;
-    TRI_TRY(manifest_share(comm, &head, 1, sizeof head));
-    if (!*manifest) TRI_TRY(tri_manifest_create(&head, manifest));
-    tri_manifest *m = *manifest;
-    TRI_TRY(manifest_share(comm, m->rows, head.n_rows, sizeof *m->rows));
-    TRI_TRY(manifest_share(comm, m->boxes, head.n_boxes, sizeof *m->boxes));
-    TRI_TRY(manifest_share(comm, m->blocks, head.n_blocks, sizeof *m->blocks));
-    TRI_TRY(manifest_share(comm, m->files, head.n_files, sizeof *m->files));
-    return manifest_share(comm, m->job, head.job_bytes + 1, 1);
 }
 
 static int manifest_compare_name(const void *name, const void *row)

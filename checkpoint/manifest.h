@@ -109,8 +109,27 @@ TRI_MUST_USE tri_status tri_manifest_peek(const char *path, tri_manifest_header 
 /* Read and verify the manifest of the checkpoint at `path`. Not collective. Errors: as above. */
 TRI_MUST_USE tri_status tri_manifest_read(const char *path, tri_manifest **out);
 
-/* Give rank 0's manifest to all. Collective: comm. In: *manifest on rank 0, NULL elsewhere. */
-TRI_MUST_USE tri_status tri_manifest_broadcast(tri_comm *comm, tri_manifest **manifest);
+/* Give rank 0's head, rows and files to all, without boxes, checksums and job spec.
+ *
+ * Collective: comm. In: `whole` on rank 0, NULL elsewhere. Writes: *out, the rank's part, which has no box
+ * yet. Cost: 256 bytes for each row, 120 for each file. */
+TRI_MUST_USE tri_status tri_manifest_broadcast(tri_comm *comm, const tri_manifest *whole,
+                                               tri_manifest **out);
+
+/* Which boxes a rank wants. Asked for every box once, ordered by row, then start. */
+typedef struct tri_manifest_filter {
+    bool (*wants)(void *arg, int64_t row, const tri_box *box);
+    void *arg;
+} tri_manifest_filter;
+
+/* Give each rank the boxes it wants, with their checksums.
+ *
+ * Collective: comm; another filter on each rank. In: `whole` on rank 0, NULL elsewhere; `part` of
+ * tri_manifest_broadcast. Writes: part: its boxes, and in each row which they are.
+ * Cost: all boxes pass by each rank, in chunks: memory is the boxes it wants and 1 MiB (8 bytes for each
+ * block of the largest box, if that is more). */
+TRI_MUST_USE tri_status tri_manifest_scatter(tri_comm *comm, const tri_manifest *whole,
+                                             const tri_manifest_filter *filter, tri_manifest *part);
 
 /* Index of the row called `name`, -1 if none. Not collective. Cost: logarithmic (rows are sorted by
  * name in every manifest). */

@@ -89,6 +89,8 @@ static tri_status shard_data(const tri_assign *assign, int fd, const char *file,
     for (int64_t i = 0; i < shard->n_boxes; i++) {
         const tri_manifest_box *box = &shard->boxes[i];
         const char *data = assign->pieces[i].data;
+        TRI_CHECK(data, TRI_EBUG, "row '%s' is saved before it has memory",
+                  assign->rows[box->row].name);
         tri_dtype dtype = (tri_dtype)assign->rows[box->row].dtype;
         int64_t bytes = shard_piece_bytes(assign, &assign->pieces[i]);
         int64_t block = box->block_elements * (int64_t)tri_dtype_bytes(dtype);

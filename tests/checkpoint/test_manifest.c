@@ -122,5 +122,92 @@ TRI_TEST(other_formats_are_named)
     return TRI_OK;
 }
 
+/* A manifest of 3 rows of many boxes; some have more than one checksum. */
+static tri_status many_boxes(tri_manifest **out)
+{
+    enum { BOXES = 9000 };
+    tri_manifest_head head = {.n_rows = 3, .n_boxes = 3 * BOXES, .n_files = 1, .job_bytes = 4};
+    head.n_blocks = head.n_boxes + BOXES;
+    snprintf(head.uuid, sizeof head.uuid, "%s", mine);
+    TRI_AUTO(tri_manifest) *m = NULL;
+    TRI_TRY(tri_manifest_create(&head, &m));
+    m->files[0] = (tri_manifest_file){.name = "shard-00000.h5", .bytes = 1 << 20};
+    snprintf(m->files[0].uuid, sizeof m->files[0].uuid, "%s", mine);
+    int64_t block = 0;
+    for (int r = 0; r < 3; r++) {
+        m->rows[r] = (tri_manifest_row){
+            .shape = {BOXES, 2},
+              .n_dims = 2, .dtype = TRI_F32
+        };
+        snprintf(m->rows[r].name, sizeof m->rows[r].name, "row%d", r);
+        for (int b = 0; b < BOXES; b++) {
+            m->boxes[r * BOXES + b] = (tri_manifest_box){
+                .start = {BOXES - 1 - b},
+                .count = { 1,            2},
+                .offset = 8 * b,
+                .block_elements = r == 1 ? 1 : 2,
+                .first_block = block,
+                .row = r
+            };
+            block += r == 1 ? 2 : 1;
+        }
+    }
+    for (int64_t i = 0; i < head.n_blocks; i++)
+        m->blocks[i] = i;
+    TRI_TRY(tri_manifest_index(m, "here", TRI_EBUG));
+    *out = TRI_MOVE(m);
+    return TRI_OK;
+}
+
+/* Rank r wants the boxes of row r at every r-th start, and nothing of row 0. */
+static bool wants_some(void *arg, int64_t row, const tri_box *box)
+{
+    int rank = *(const int *)arg;
+    return row > 0 && row == rank % 3 && box->start[0] % rank == 0;
+}
+
+static tri_status get_part(tri_comm *world, void *arg)
+{
+    const tri_manifest *all = arg;
+    int rank = tri_comm_rank(world);
+    const tri_manifest *whole = rank == 0 ? all : NULL;
+    TRI_AUTO(tri_manifest) *part = NULL;
+    TRI_TRY(tri_manifest_broadcast(world, whole, &part));
+    EXPECT(part->head.n_rows == 3 && part->head.n_boxes == 0 && part->head.n_files == 1 &&
+               memcmp(part->files, all->files, sizeof *all->files) == 0,
+           "the part has %lld rows", (long long)part->head.n_rows);
+    TRI_TRY(tri_manifest_scatter(world, whole, &(tri_manifest_filter){wants_some, &rank}, part));
+    int64_t next = 0;
+    for (int64_t i = 0; i < all->head.n_boxes; i++) {
+        const tri_manifest_box *box = &all->boxes[i];
+        tri_box where = tri_manifest_box_of(all, box);
+        if (!wants_some(&rank, box->row, &where)) continue;
+        const tri_manifest_box *got = &part->boxes[next++];
+        EXPECT(next <= part->head.n_boxes && got->row == box->row && got->offset == box->offset &&
+                   memcmp(got->start, box->start, sizeof got->start) == 0,
+               "rank %d, box %lld", rank, (long long)i);
+        for (int64_t k = 0; k < tri_manifest_blocks_of(all, box); k++)
+            EXPECT(part->blocks[got->first_block + k] == all->blocks[box->first_block + k],
+                   "rank %d, box %lld, checksum %lld", rank, (long long)i, (long long)k);
+    }
+    EXPECT(part->head.n_boxes == next, "rank %d has %lld boxes", rank,
+           (long long)part->head.n_boxes);
+    for (int r = 0; r < 3; r++)
+        EXPECT(part->rows[r].n_boxes == (r == rank % 3 ? next : 0) && part->rows[r].first_box == 0,
+               "rank %d, row %d: %lld boxes", rank, r, (long long)part->rows[r].n_boxes);
+    return TRI_OK;
+}
+
+TRI_TEST(each_rank_gets_the_boxes_it_wants)
+{
+    TRI_AUTO(tri_manifest) *m = NULL;
+    tri_device_args device = {.name = "cpu", .n_threads = 1, .yield = true};
+    TRI_TRY(many_boxes(&m));
+    for (int ranks = 1; ranks <= 5; ranks += 2)
+        TRI_TRY(tri_comm_run_threads(ranks, &device, get_part, m));
+    return TRI_OK;
+}
+
 TRI_TEST_MAIN(TRI_TEST_ROW(what_is_written_is_read), TRI_TEST_ROW(what_cannot_be_is_refused),
-              TRI_TEST_ROW(other_formats_are_named))
+              TRI_TEST_ROW(other_formats_are_named),
+              TRI_TEST_ROW(each_rank_gets_the_boxes_it_wants))
