@@ -50,6 +50,13 @@ int64_t tri_manifest_blocks_of(const tri_manifest *manifest, const tri_manifest_
     return tri_round_up(tri_box_elements(&whole), box->block_elements) / box->block_elements;
 }
 
+int64_t tri_manifest_block_elements(const tri_box *box, tri_dtype dtype)
+{
+    int64_t most = TRI_MANIFEST_BLOCK_BYTES / (int64_t)tri_dtype_bytes(dtype);
+    int64_t line = box->count[box->n_dims - 1];
+    return line <= most ? most / line * line : most;
+}
+
 tri_status tri_manifest_dataset(const char *uuid, const char *row, int number, size_t bytes,
                                 char *out)
 {

@@ -82,6 +82,10 @@ TRI_MUST_USE tri_status tri_manifest_create(const tri_manifest_head *head, tri_m
 tri_box tri_manifest_box_of(const tri_manifest *manifest, const tri_manifest_box *box);
 int64_t tri_manifest_blocks_of(const tri_manifest *manifest, const tri_manifest_box *box);
 
+/* Elements of a checksum block of a new box: whole innermost lines up to the size of a block, or part of
+ * a line that is larger than that. Not collective. */
+int64_t tri_manifest_block_elements(const tri_box *box, tri_dtype dtype);
+
 /* Path of a box's dataset in its shard file; `uuid` is the file's. Not collective. Errors: TRI_EINVAL too long. */
 TRI_MUST_USE tri_status tri_manifest_dataset(const char *uuid, const char *row, int number,
                                              size_t bytes, char *out);

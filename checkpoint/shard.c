@@ -31,14 +31,6 @@ static int64_t shard_piece_bytes(const tri_assign *assign, const tri_assign_piec
     return tri_box_elements(&piece->box) * (int64_t)tri_dtype_bytes(dtype);
 }
 
-/* Whole innermost lines up to the size of a block, or part of a line that is larger than that. */
-static int64_t shard_block_elements(const tri_box *box, tri_dtype dtype)
-{
-    int64_t most = TRI_MANIFEST_BLOCK_BYTES / (int64_t)tri_dtype_bytes(dtype);
-    int64_t line = box->count[box->n_dims - 1];
-    return line <= most ? most / line * line : most;
-}
-
 /* Boxes as the manifest has them, but for their offsets; counts blocks. */
 static tri_status shard_index(const tri_assign *assign, tri_shard *shard)
 {
@@ -55,7 +47,7 @@ static tri_status shard_index(const tri_assign *assign, tri_shard *shard)
         box->row = piece->row;
         bool same_row = i > 0 && piece[-1].row == piece->row;
         box->number = same_row ? box[-1].number + 1 : 0;
-        box->block_elements = shard_block_elements(&piece->box, dtype);
+        box->block_elements = tri_manifest_block_elements(&piece->box, dtype);
         box->first_block = shard->n_blocks;
         int64_t elements = tri_box_elements(&piece->box);
         shard->n_blocks += tri_round_up(elements, box->block_elements) / box->block_elements;
