@@ -9,13 +9,13 @@ declare -A package_use=(
     [libdnnl-dev]="oneDNN: matrix products" [libhdf5-dev]="HDF5: checkpoints, datasets"
     [libyaml-dev]="YAML: job specs" [libisal-dev]="ISA-L: checksums"
     [bible-kjv]="the text that the example learns" [python3]="lint and job tests"
-    [libcjson-dev]="JSON, for tests"
+    [libcjson-dev]="cJSON: headers of safetensors, config.json"
     [clang-14]="second compiler, fuzzers" [libclang-rt-14-dev]="sanitizers of clang"
     [libomp-14-dev]="OpenMP of clang" [clang-format-14]="format check" [clang-tidy-14]="static checks"
     [binutils]="objdump, for a check"
 )
 packages_build="gcc libc6-dev cmake ninja-build pkg-config libopenmpi-dev openmpi-bin libdnnl-dev
-    libhdf5-dev libyaml-dev libisal-dev"
+    libhdf5-dev libyaml-dev libisal-dev libcjson-dev"
 
 # install_packages NAME...: installs those that are missing, or fails and says what to do.
 install_packages()

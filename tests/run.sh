@@ -86,7 +86,7 @@ run_fuzzers()
 }
 
 # shellcheck disable=SC2086
-stage "packages" install_packages $packages_build libcjson-dev python3 binutils clang-14 libclang-rt-14-dev \
+stage "packages" install_packages $packages_build python3 binutils clang-14 libclang-rt-14-dev \
     libomp-14-dev iproute2 clang-format-14 clang-tidy-14 || exit 1
 
 quick_only=(-LE long)

@@ -6,7 +6,6 @@
 # tests/FOLDER/test_X.c is built together with tests/FOLDER/X_*.c where there are such.
 # A program that makes threads of its own (ranks as threads, streams) gets the label `threads`: those
 # with one process are what a build with TRI_SANITIZE=thread runs.
-pkg_check_modules(CJSON REQUIRED IMPORTED_TARGET libcjson) # reads what benchmarks print
 set(TRI_HAVE mpi openmp hdf5 dnnl)
 set(TRI_MPIRUN ${MPIEXEC_EXECUTABLE} -q --oversubscribe --bind-to none --mca mpi_yield_when_idle 1
     --mca btl_vader_single_copy_mechanism none)
@@ -34,7 +33,7 @@ function(tri_add_tests source)
     string(REGEX REPLACE "^test_" "" object ${name})
     file(GLOB parts CONFIGURE_DEPENDS ${folder}/${object}_*.c)
     add_executable(${name} ${source} ${parts})
-    target_link_libraries(${name} PRIVATE trireme_core PkgConfig::CJSON)
+    target_link_libraries(${name} PRIVATE trireme_core)
     set(case 0)
     foreach(line IN LISTS lines)
         math(EXPR case "${case}+1")

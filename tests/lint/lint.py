@@ -21,7 +21,7 @@ CODE_FOLDERS = ("runtime", "kernels", "parallel", "optim", "checkpoint", "launch
 LIBRARY = ("runtime", "kernels", "parallel", "optim", "checkpoint")
 
 # runtime's own order: a unit sees itself and what stands before it.
-RUNTIME = ("base", "dtype", "device", "coll", "arena", "mesh", "agree", "place", "tensor",
+RUNTIME = ("base", "json", "dtype", "device", "coll", "arena", "mesh", "agree", "place", "tensor",
            "state", "redistribute", "h5", "data", "metrics")
 # What a folder may include, besides itself. A name without a slash is a whole folder.
 MAY_INCLUDE = {
@@ -40,6 +40,7 @@ DOORS = (
     (r'#\s*include\s*[<"](hdf5|H5\w+)\.h', ("runtime/h5.c", "runtime/h5/image.c", "runtime/h5/image.h",
                                                  "runtime/h5/type.c", "runtime/h5/type.h")),
     (r'#\s*include\s*[<"]yaml\.h', ("launch/yaml.c",)),
+    (r'#\s*include\s*[<"]cjson', ("runtime/json.c",)),
     (r'#\s*include\s*[<"]isa-l', ("runtime/base/crc.c", "checkpoint/redundancy.c")),
     (r'#\s*include\s*[<"]pthread\.h', ("runtime/base/thread.c", "runtime/base/thread.h")),
     # the ranks' own launcher is known by its environment before MPI is up: tri_comm_is_launched
