@@ -41,9 +41,6 @@ void tri_shard_reader_destroy(tri_shard_reader **reader); /* not collective */
 TRI_MUST_USE tri_status tri_shard_read(tri_shard_reader *reader, int64_t box, const tri_box *want,
                                        void *data);
 
-/* Verify all blocks of box `box`. Not collective. Errors: as above. */
-TRI_MUST_USE tri_status tri_shard_verify_box(tri_shard_reader *reader, int64_t box);
-
 /* *crc = CRC32C of the bytes of an open file outside `n_ranges` ranges (begin, end), which are sorted.
  * Not collective. */
 TRI_MUST_USE tri_status tri_shard_rest_crc(int fd, const char *path, int64_t bytes, int64_t *ranges,

@@ -164,11 +164,3 @@ tri_status tri_shard_read(tri_shard_reader *reader, int64_t box, const tri_box *
     }
     return TRI_OK;
 }
-
-tri_status tri_shard_verify_box(tri_shard_reader *reader, int64_t box)
-{
-    int64_t n = tri_manifest_blocks_of(reader->manifest, &reader->manifest->boxes[box]);
-    for (int64_t block = 0; block < n; block++)
-        TRI_TRY(reader_load(reader, box, block));
-    return TRI_OK;
-}
