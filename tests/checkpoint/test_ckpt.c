@@ -232,7 +232,8 @@ static tri_status load_as(const fixture *f, tri_comm *world, const char *dir, un
     bool found = false;
     tri_ckpt_info info = {0};
     TRI_TRY(tri_ckpt_find_newest(dir, world, &found, &info));
-    tri_ckpt_load_args args = {info.path, f->state, world, roles};
+    tri_ckpt_load_args args = {
+        .path = info.path, .state = f->state, .world = world, .roles = roles};
     tri_status rc = tri_ckpt_load(&args);
     tri_ckpt_info_fini(&info);
     return rc;
