@@ -4,6 +4,7 @@
  */
 #include "checkpoint/load_check.h"
 
+#include "checkpoint/row_reader.h"
 #include "runtime/agree.h"
 #include "runtime/base/alloc.h"
 #include "runtime/base/int.h"
@@ -114,25 +115,21 @@ static bool is_cast(const load_check *check, const tri_row *row, const tri_manif
 static tri_status look_at_surplus(const load_check *check, int64_t index, bool *is_zero)
 {
     const tri_manifest_row *stored = &check->whole->rows[index];
-    tri_dtype dtype = (tri_dtype)stored->dtype;
-    tri_box want = {.n_dims = stored->n_dims};
-    int64_t line_bytes = (int64_t)tri_dtype_bytes(dtype);
+    int64_t element_bytes = (int64_t)tri_dtype_bytes((tri_dtype)stored->dtype);
+    int64_t line = 1;
     for (int d = 1; d < stored->n_dims; d++)
-        line_bytes *= want.count[d] = stored->shape[d];
-    int64_t most = tri_max64(LOAD_PIECE_BYTES / line_bytes, 1);
-    TRI_AUTO(load_bytes) buffer = NULL;
+        line *= stored->shape[d];
     TRI_AUTO(load_bytes) bytes = NULL;
-    TRI_AUTO(tri_shard_reader) *reader = NULL;
-    TRI_TRY(TRI_NEW_ARRAY(TRI_MANIFEST_BLOCK_BYTES, &buffer));
-    TRI_TRY(TRI_NEW_ARRAY(most * line_bytes, &bytes));
-    TRI_TRY(tri_shard_reader_create(check->whole, check->args->path, buffer, &reader));
+    TRI_AUTO(tri_row_reader) *reader = NULL;
+    TRI_TRY(TRI_NEW_ARRAY(LOAD_PIECE_BYTES, &bytes));
+    TRI_TRY(tri_row_reader_create(check->whole, check->args->path, &reader));
     bool zero = true;
-    for (int64_t at = check->seen[index].ids; at < stored->shape[0] && zero; at += most) {
-        want.start[0] = at;
-        want.count[0] = tri_min64(most, stored->shape[0] - at);
-        for (int64_t b = 0; b < stored->n_boxes; b++)
-            TRI_TRY(tri_shard_read(reader, stored->first_box + b, &want, dtype, bytes));
-        for (int64_t i = 0; i < want.count[0] * line_bytes; i++)
+    int64_t end = stored->shape[0] * line;
+    int64_t most = LOAD_PIECE_BYTES / element_bytes;
+    for (int64_t at = check->seen[index].ids * line; at < end && zero; at += most) {
+        int64_t n = tri_min64(most, end - at);
+        TRI_TRY(tri_row_reader_read(reader, index, at, n, bytes));
+        for (int64_t i = 0; i < n * element_bytes; i++)
             zero = zero && bytes[i] == 0;
     }
     *is_zero = zero;

@@ -90,7 +90,7 @@ tri_status tri_row_reader_read(tri_row_reader *reader, int64_t row, int64_t begi
             if (!tri_box_intersect(&stored, want, &common)) continue;
             tri_shard_reader *blocks = NULL;
             TRI_TRY(row_slot(reader, b, &blocks));
-            TRI_TRY(tri_shard_read(blocks, b, want, data));
+            TRI_TRY(tri_shard_read(blocks, b, want, (tri_dtype)about->dtype, data));
         }
     }
     return TRI_OK;
