@@ -53,7 +53,7 @@ tri_status tri_view_check(const tri_manifest *manifest, const char *file)
 {
     const tri_manifest *m = manifest;
     TRI_AUTO(tri_h5) *h5 = NULL;
-    TRI_TRY(tri_h5_open(file, &h5));
+    TRI_TRY(tri_h5_open_own(file, &h5));
     for (int64_t i = 0; i < m->head.n_rows; i++) {
         const tri_manifest_row *row = &m->rows[i];
         TRI_AUTO(tri_h5_dataset) *dataset = NULL;
