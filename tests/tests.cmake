@@ -91,6 +91,7 @@ file(GLOB_RECURSE TRI_TEST_SOURCES CONFIGURE_DEPENDS tests/test_*.c)
 foreach(source IN LISTS TRI_TEST_SOURCES)
     tri_add_tests(${source})
 endforeach()
+target_sources(test_cross PRIVATE tests/launch/matrix_layouts.c)
 
 # tests/fuzz/fuzz_X.c reads its input through LLVMFuzzerTestOneInput.
 if(TRI_FUZZ)

@@ -10,6 +10,7 @@
 
 #include "launch/spec.h"
 #include "runtime/mesh.h"
+#include "tests/folder.h"
 
 #include <stdio.h>
 
@@ -58,6 +59,9 @@ typedef struct matrix {
  * collective. Writes: out. */
 void matrix_base(bool pairs, const char *text, char *out, size_t out_bytes);
 
+/* Write text.txt, the training text. Not collective. Errors: TRI_EIO. */
+TRI_MUST_USE tri_status matrix_put_text(tri_folder *folder);
+
 /* Make the layouts of a family: `path` has what matrix_base writes. Not collective. The same list each
  * time. Errors: tri_spec_read's, TRI_EBUG too many layouts. */
 TRI_MUST_USE tri_status matrix_create(const char *path, const char *family, bool pairs,
@@ -73,6 +77,9 @@ TRI_MUST_USE tri_status matrix_spec(const matrix *m, const matrix_layout *layout
  * collective. */
 void matrix_model_text(const matrix *m, const matrix_layout *layout, char *out, size_t out_bytes);
 void matrix_layout_text(const matrix *m, const matrix_layout *layout, char *out, size_t out_bytes);
+
+/* Both, with the number of ranks: how messages call a layout. Not collective. */
+void matrix_layout_name(const matrix *m, const matrix_layout *layout, char *out, size_t out_bytes);
 
 /* Can this axis be longer than 1? Not collective. */
 bool matrix_has_axis(const matrix *m, tri_axis axis);

@@ -71,6 +71,15 @@ void matrix_base(bool pairs, const char *text, char *out, size_t out_bytes)
              model, text, pairs ? 16 : 8, MATRIX_STEPS);
 }
 
+tri_status matrix_put_text(tri_folder *folder)
+{
+    /* lines of letters, so that a separator of documents finds some */
+    char text[65536];
+    for (size_t i = 0; i < sizeof text; i++)
+        text[i] = i % 37 == 36 || i % 53 == 0 ? '\n' : (char)('a' + (i * i / 7 + i % 13) % 26);
+    return tri_folder_put(folder, "text.txt", "w", text, sizeof text);
+}
+
 unsigned matrix_pattern(const matrix_mesh *mesh)
 {
     unsigned pattern = 0;
@@ -117,6 +126,14 @@ void matrix_layout_text(const matrix *m, const matrix_layout *layout, char *out,
         append(out, out_bytes, key, size);
     }
     factors_text(m, layout, false, out, out_bytes);
+}
+
+void matrix_layout_name(const matrix *m, const matrix_layout *layout, char *out, size_t out_bytes)
+{
+    matrix_model_text(m, layout, out, out_bytes);
+    size_t used = strlen(out);
+    used += (size_t)snprintf(out + used, out_bytes - used, ", %d ranks, ", layout->mesh.ranks);
+    matrix_layout_text(m, layout, out + used, out_bytes - used);
 }
 
 tri_status matrix_spec(const matrix *m, const matrix_layout *layout, bool one_rank, tri_spec *out)

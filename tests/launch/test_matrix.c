@@ -388,14 +388,6 @@ static const char *only(void)
     return "";
 }
 
-static void layout_name(const matrix *m, const matrix_layout *layout, char *out, size_t out_bytes)
-{
-    matrix_model_text(m, layout, out, out_bytes);
-    size_t used = strlen(out);
-    used += (size_t)snprintf(out + used, out_bytes - used, ", %d ranks, ", layout->mesh.ranks);
-    matrix_layout_text(m, layout, out + used, out_bytes - used);
-}
-
 /* The checkpoint that a layout saved: on one rank the same weights, to the bit. */
 static tri_status try_loading(const run *saved, const tri_spec *one_rank)
 {
@@ -428,7 +420,7 @@ static tri_status run_layout(const char *name, const matrix *m, const matrix_lay
 static tri_status try_layout(truths *t, const matrix *m, const matrix_layout *layout)
 {
     char name[NAME_BYTES];
-    layout_name(m, layout, name, sizeof name);
+    matrix_layout_name(m, layout, name, sizeof name);
     if (!strstr(name, only())) return TRI_OK;
     const run *want = NULL;
     TRI_TRY(truth_of(t, m, layout, &want));
@@ -447,11 +439,7 @@ static tri_status make_folder(bool pairs, tri_folder **out)
 {
     TRI_AUTO(tri_folder) *folder = NULL;
     TRI_TRY(tri_folder_create(&folder));
-    /* lines of letters, so that a separator of documents finds some */
-    char text[65536];
-    for (size_t i = 0; i < sizeof text; i++)
-        text[i] = i % 37 == 36 || i % 53 == 0 ? '\n' : (char)('a' + (i * i / 7 + i % 13) % 26);
-    TRI_TRY(tri_folder_put(folder, "text.txt", "w", text, sizeof text));
+    TRI_TRY(matrix_put_text(folder));
     char yaml[2048];
     matrix_base(pairs, tri_folder_at(folder, "text.txt"), yaml, sizeof yaml);
     TRI_TRY(tri_folder_put(folder, "job.yaml", "w", yaml, strlen(yaml)));
