@@ -91,11 +91,10 @@ static haddr_t image_get_eof(const H5FD_t *file, H5FD_mem_t type)
     return (haddr_t)image_of_const(file)->image->end;
 }
 
-/* The page at `index`; made if `make`. NULL: never written, or out of memory. */
-static char *image_page(tri_h5_image *image, int64_t index, bool make)
+/* The page at `index`, made if it is not there. NULL: out of memory. */
+static char *image_page(tri_h5_image *image, int64_t index)
 {
-    if (index < image->n_pages && (image->pages[index] || !make)) return image->pages[index];
-    if (!make) return NULL;
+    if (index < image->n_pages && image->pages[index]) return image->pages[index];
     if (index >= image->n_pages) {
         int64_t n = tri_max64(64, 2 * (index + 1));
         if (tri_alloc_grow((void **)&image->pages, image->n_pages, n, sizeof *image->pages) !=
@@ -107,22 +106,26 @@ static char *image_page(tri_h5_image *image, int64_t index, bool make)
     return image->pages[index];
 }
 
+void tri_h5_image_copy(const tri_h5_image *image, int64_t begin, int64_t bytes, char *out)
+{
+    while (bytes > 0) {
+        int64_t index = begin / IMAGE_PAGE_BYTES;
+        int64_t skip = begin % IMAGE_PAGE_BYTES;
+        int64_t n = tri_min64(IMAGE_PAGE_BYTES - skip, bytes);
+        const char *page = index < image->n_pages ? image->pages[index] : NULL;
+        if (page) memcpy(out, page + skip, (size_t)n);
+        if (!page) memset(out, 0, (size_t)n);
+        begin += n;
+        out += n;
+        bytes -= n;
+    }
+}
+
 static herr_t image_read(H5FD_t *file, H5FD_mem_t type, hid_t transfer, haddr_t address,
                          size_t bytes, void *buffer)
 {
     (void)type, (void)transfer;
-    int64_t at = (int64_t)address;
-    char *out = buffer;
-    while (bytes > 0) {
-        size_t skip = (size_t)(at % IMAGE_PAGE_BYTES);
-        size_t n = IMAGE_PAGE_BYTES - skip < bytes ? IMAGE_PAGE_BYTES - skip : bytes;
-        const char *page = image_page(image_of(file)->image, at / IMAGE_PAGE_BYTES, false);
-        if (page) memcpy(out, page + skip, n);
-        if (!page) memset(out, 0, n);
-        at += (int64_t)n;
-        out += n;
-        bytes -= n;
-    }
+    tri_h5_image_copy(image_of(file)->image, (int64_t)address, (int64_t)bytes, buffer);
     return 0;
 }
 
@@ -137,7 +140,7 @@ static herr_t image_write(H5FD_t *file, H5FD_mem_t type, hid_t transfer, haddr_t
     while (bytes > 0) {
         size_t skip = (size_t)(at % IMAGE_PAGE_BYTES);
         size_t n = IMAGE_PAGE_BYTES - skip < bytes ? IMAGE_PAGE_BYTES - skip : bytes;
-        char *page = image_page(image, at / IMAGE_PAGE_BYTES, true);
+        char *page = image_page(image, at / IMAGE_PAGE_BYTES);
         if (page) memcpy(page + skip, in, n);
         if (!page) image->out_of_memory = true;
         at += (int64_t)n;
@@ -201,9 +204,17 @@ herr_t tri_h5_image_use(tri_h5_image *image, hid_t access)
     return rc;
 }
 
-tri_status tri_h5_image_write(const tri_h5_image *image, int fd, const char *path)
+tri_status tri_h5_image_check(const tri_h5_image *image, const char *path, int64_t *bytes)
 {
     TRI_CHECK(!image->out_of_memory, TRI_ENOMEM, "building the HDF5 structures of %s", path);
+    *bytes = image->end;
+    return TRI_OK;
+}
+
+tri_status tri_h5_image_write(const tri_h5_image *image, int fd, const char *path)
+{
+    int64_t bytes = 0;
+    TRI_TRY(tri_h5_image_check(image, path, &bytes));
     TRI_TRY(TRI_SYS(ftruncate(fd, image->end), "making %s %lld bytes long", path,
                     (long long)image->end));
     for (int64_t i = 0; i < image->n_pages; i++) {

@@ -22,6 +22,14 @@ void tri_h5_image_destroy(tri_h5_image **image);
  * image, until the file is closed. */
 herr_t tri_h5_image_use(tri_h5_image *image, hid_t access);
 
+/* Size of the image, whose HDF5 file is closed. Not collective. Errors: TRI_ENOMEM where memory had run
+ * out while HDF5 wrote. */
+TRI_MUST_USE tri_status tri_h5_image_check(const tri_h5_image *image, const char *path,
+                                           int64_t *bytes);
+
+/* Copy bytes from `begin` on; what was never written is zero. Not collective. */
+void tri_h5_image_copy(const tri_h5_image *image, int64_t begin, int64_t bytes, char *out);
+
 /* Write the image to an open, empty file, reserved space as a hole. Not collective. Errors: TRI_EIO;
  * TRI_ENOMEM where memory had run out while HDF5 wrote. */
 TRI_MUST_USE tri_status tri_h5_image_write(const tri_h5_image *image, int fd, const char *path);
