@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 /* Linux takes at most 2 GiB - 4 KiB in one call. */
@@ -50,6 +51,19 @@ tri_status tri_disk_open(const char *path, bool writing, tri_disk_fd *fd, int64_
     else
         close(opened);
     return rc;
+}
+
+tri_status tri_disk_create(const char *path, bool is_shared, tri_disk_fd *fd)
+{
+    int opened = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | (is_shared ? 0 : O_EXCL), 0666);
+    TRI_TRY(TRI_SYS(opened, "creating %s", path));
+    *fd = opened;
+    return TRI_OK;
+}
+
+tri_status tri_disk_resize(int fd, const char *path, int64_t n_bytes)
+{
+    return TRI_SYS(ftruncate(fd, n_bytes), "making %s %lld bytes long", path, (long long)n_bytes);
 }
 
 tri_status tri_disk_write(int fd, const char *path, const void *data, int64_t n_bytes,
@@ -110,7 +124,11 @@ tri_status tri_disk_crc(int fd, const char *path, int64_t begin, int64_t end, ui
 
 tri_status tri_disk_sync(int fd, const char *path)
 {
-    return TRI_SYS(fsync(fd), "syncing %s to disk", path);
+    struct stat about;
+    TRI_TRY(TRI_SYS(fsync(fd), "syncing %s to disk", path));
+    TRI_TRY(TRI_SYS(fstat(fd, &about), "syncing %s to disk", path));
+    TRI_CHECK(about.st_nlink > 0, TRI_EIO, "%s was removed while it was written", path);
+    return TRI_OK;
 }
 
 tri_status tri_disk_sync_folder(const char *folder)
@@ -128,6 +146,18 @@ tri_status tri_disk_publish(const char *folder, const char *name)
     TRI_TRY(tri_disk_path(to, folder, name, ""));
     TRI_TRY(TRI_SYS(rename(from, to), "renaming %s to %s", from, to));
     return tri_disk_sync_folder(folder);
+}
+
+tri_status tri_disk_free_bytes(const char *folder, int64_t *n_bytes)
+{
+    struct statvfs about;
+    TRI_TRY(TRI_SYS(statvfs(folder, &about), "asking for the free space of %s", folder));
+    uint64_t unit = about.f_frsize ? about.f_frsize : about.f_bsize;
+    bool is_known = about.f_blocks > 0 && unit > 0;
+    uint64_t most = is_known ? INT64_MAX / unit : 0;
+    uint64_t units = about.f_bavail < most ? about.f_bavail : most;
+    *n_bytes = is_known ? (int64_t)(units * unit) : -1;
+    return TRI_OK;
 }
 
 tri_status tri_disk_make_folder(const char *path)

@@ -26,6 +26,13 @@ TRI_MUST_USE tri_status tri_disk_path(char out[TRI_DISK_PATH_BYTES], const char 
 TRI_MUST_USE tri_status tri_disk_open(const char *path, bool writing, tri_disk_fd *fd,
                                       int64_t *bytes);
 
+/* Open a new file for writing; `is_shared`: another process may have made it. Not collective. Errors:
+ * TRI_EIO. */
+TRI_MUST_USE tri_status tri_disk_create(const char *path, bool is_shared, tri_disk_fd *fd);
+
+/* Make a file this long; what is added reads as zeros. Not collective. Errors: TRI_EIO. */
+TRI_MUST_USE tri_status tri_disk_resize(int fd, const char *path, int64_t n_bytes);
+
 /* Write or read all of it at `offset`. Not collective. Errors: TRI_EIO; reading: TRI_EFORMAT where the
  * file ends before. */
 TRI_MUST_USE tri_status tri_disk_write(int fd, const char *path, const void *data, int64_t n_bytes,
@@ -37,7 +44,8 @@ TRI_MUST_USE tri_status tri_disk_read(int fd, const char *path, void *data, int6
 TRI_MUST_USE tri_status tri_disk_crc(int fd, const char *path, int64_t begin, int64_t end,
                                      uint32_t *crc);
 
-/* Wait until the bytes of a file are on the disk; a full disk may show only here. Not collective. */
+/* Wait until the bytes of a file are on the disk; a full disk may show only here. Not collective. Errors:
+ * TRI_EIO, also where the file has lost its name since it was opened. */
 TRI_MUST_USE tri_status tri_disk_sync(int fd, const char *path);
 
 /* Wait until the names in a folder are on the disk. Not collective. */
@@ -45,6 +53,10 @@ TRI_MUST_USE tri_status tri_disk_sync_folder(const char *folder);
 
 /* Rename FOLDER/NAME.tmp, which is synced, to NAME, and sync the folder. Not collective. */
 TRI_MUST_USE tri_status tri_disk_publish(const char *folder, const char *name);
+
+/* Bytes that a user may still write where `folder` lies; -1: the file system does not say. Not collective.
+ * Errors: TRI_EIO. */
+TRI_MUST_USE tri_status tri_disk_free_bytes(const char *folder, int64_t *n_bytes);
 
 /* Make a folder and those above it; those that are there are fine. Not collective. */
 TRI_MUST_USE tri_status tri_disk_make_folder(const char *path);
