@@ -28,15 +28,15 @@ typedef struct tri_ckpt_info {
 /* Free what an info points to; zeroed is fine. Not collective. */
 void tri_ckpt_info_fini(tri_ckpt_info *info);
 
-/* Points that a save passes, in this order on a rank; those from VIEW on are passed by rank 0 alone. */
+/* Points that a save passes, in this order on a rank. Those from SKELETON to SHARD, and from VIEW to PRUNING,
+ * are passed by the thread that writes; those from VIEW to PRUNING by rank 0 alone. */
 #define TRI_CKPT_POINT_MAP(X)                                              \
     X(FOLDER, "folder made")                                               \
-    X(SKELETON, "shard skeleton closed")                                   \
+    X(SKELETON, "all of the shard written but its data")                   \
     X(HALF, "half of the shard's data written")                            \
     X(DATA, "shard written, not synced")                                   \
-    X(SHARD_SYNCED, "shard synced, not renamed")                           \
-    X(SHARD, "shard published")                                            \
-    X(AGREED, "all shards published")                                      \
+    X(SHARD, "shard synced")                                               \
+    X(AGREED, "all shards synced")                                         \
     X(VIEW, "universal.h5 published")                                      \
     X(MANIFEST_SYNCED, "manifest synced, not renamed")                     \
     X(COMMITTED, "manifest published")                                     \
@@ -67,7 +67,8 @@ typedef struct tri_ckpt_save_args {
     tri_ckpt_hook hook; /* this rank's */
 } tri_ckpt_save_args;
 
-/* Save all rows. Returns when the checkpoint is committed, on disk, and older ones are deleted.
+/* Save all rows. Returns when the checkpoint is committed, on disk, and older ones are deleted. (A job that
+ * saves again and again has a tri_saver: checkpoint/saver.h.)
  *
  * Collective: world; the same dir, step, job_yaml and keep on all ranks.
  * A rank writes what it alone holds, and an even part of what it holds with others. Replicas are taken
@@ -96,35 +97,21 @@ TRI_MUST_USE tri_status tri_ckpt_find_older(const char *dir, uint64_t sequence, 
  * process without ranks. Writes: *out (fini it). Errors: TRI_EIO no checkpoint there, TRI_EFORMAT. */
 TRI_MUST_USE tri_status tri_ckpt_read_info(const char *path, tri_ckpt_info *out);
 
-/* What a load did, on this rank. */
-typedef struct tri_ckpt_load_stats {
-    int64_t row_bytes;  /* of the rows that were filled */
-    int64_t read_bytes; /* of shard files: the blocks that meet this rank's boxes */
-} tri_ckpt_load_stats;
-
 typedef struct tri_ckpt_load_args {
     const char *path; /* of one checkpoint: tri_ckpt_info.path */
     const tri_state *state;
     tri_comm *world;
-    unsigned roles;    /* bits 1 << TRI_ROLE_...: rows to load; 0: all */
-    bool casts;        /* parameters and optimizer states may be of another floating type */
-    bool resize_vocab; /* rows with row.vocabulary may have another number of token ids */
-    tri_ckpt_load_stats *stats; /* this rank's; NULL: not wanted */
+    unsigned roles; /* bits 1 << TRI_ROLE_...: rows to load; 0: all */
 } tri_ckpt_load_args;
 
-/* Fill the held parts of all rows of these roles. Collective: world; same path, roles and options.
+/* Fill the held parts of all rows of these roles. Collective: world.
  *
- * The rows of these roles must be those of the checkpoint: same names, shapes and types on any mesh,
- * but for what the options allow: floating types are cast, rounding to nearest even; ids that the checkpoint
- * lacks are filled with zeros, those that the job lacks are left out. Rank 0 logs both.
- * Every block that is read is verified; what no rank reads is not (tri_ckpt_verify reads all). A rank reads
- * the blocks it needs itself; a block that several ranks need is read by each of them.
- * Writes: the rows' data; undefined on failure.
- * Errors: TRI_EINVAL a checkpoint of another model, vocabulary or optimizer (names the row, its shape and
- * the one needed, and the key that would allow it); TRI_EFORMAT damaged or a file missing (names file, row and
- * bytes); TRI_EIO.
- * Cost: blocks that meet the boxes held, from disk, once: a contiguous part of a box reads at most two
- * blocks (8 MiB) more than it has; a part of each line reads the whole lines. One buffer of 4 MiB.
+ * The rows of these roles must be those of the checkpoint: same names, shapes and types on any mesh.
+ * Every block that is read is verified. A rank reads the blocks it needs itself; a block that several
+ * ranks need is read by each of them. Writes: the rows' data; undefined on failure.
+ * Errors: TRI_EINVAL a checkpoint of another model (names the row, its shape and the one needed);
+ * TRI_EFORMAT damaged (names file, row and bytes); TRI_EIO.
+ * Cost: bytes held, from disk; one buffer of 4 MiB.
  */
 TRI_MUST_USE tri_status tri_ckpt_load(const tri_ckpt_load_args *args);
 

@@ -186,14 +186,21 @@ tri_status tri_folder_remove(const char *dir, const char *name, const tri_ckpt_h
     return TRI_SYS(rmdir(path), "removing folder %s", path);
 }
 
-void tri_folder_prune(const char *dir, int keep, const tri_ckpt_hook *hook)
+/* Does it go, as number `newer` of those that are committed? */
+static bool folder_is_old(const tri_folder_entry *entry, int64_t newer, int keep,
+                          int64_t keep_every)
+{
+    if (entry->state != TRI_FOLDER_COMMITTED || keep == 0 || newer < keep) return false;
+    return keep_every == 0 || entry->header.step % keep_every != 0;
+}
+
+void tri_folder_prune(const char *dir, int keep, int64_t keep_every, const tri_ckpt_hook *hook)
 {
     TRI_AUTO(tri_folder) folder = {0};
     tri_status rc = tri_folder_list(dir, &folder);
     for (int64_t i = 0; rc == TRI_OK && i < folder.n; i++) {
         const tri_folder_entry *entry = &folder.entries[i];
-        bool old = entry->state == TRI_FOLDER_COMMITTED && keep > 0 && i >= keep;
-        if (old || entry->state == TRI_FOLDER_LEFTOVER)
+        if (folder_is_old(entry, i, keep, keep_every) || entry->state == TRI_FOLDER_LEFTOVER)
             rc = tri_folder_remove(dir, entry->name, hook);
     }
     if (rc == TRI_OK) return;

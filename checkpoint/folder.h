@@ -51,9 +51,10 @@ TRI_MUST_USE tri_status tri_folder_read(const char *path, tri_manifest **out);
 TRI_MUST_USE tri_status tri_folder_remove(const char *dir, const char *name,
                                           const tri_ckpt_hook *hook);
 
-/* Remove leftovers, and committed ones but the `keep` newest (0: none of these). Not collective; what
- * cannot be removed is named in the log. */
-void tri_folder_prune(const char *dir, int keep, const tri_ckpt_hook *hook);
+/* Remove leftovers, and committed ones but the `keep` newest (0: none of these) and those of steps that are
+ * multiples of keep_every (0: of no such step). Not collective; what cannot be removed is named in the
+ * log. */
+void tri_folder_prune(const char *dir, int keep, int64_t keep_every, const tri_ckpt_hook *hook);
 
 /* The newest usable checkpoint with a sequence number below `below` (-1: any): manifest verified, files
  * there in their sizes. Not collective. Damaged ones are named in the log.

@@ -1,32 +1,41 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Shard files: one per writing rank, valid HDF5 with one contiguous dataset per box. HDF5 makes the
- * skeleton; the bytes are checksummed and written at their offsets with pwrite, and read with pread.
+/* Shard files: valid HDF5 with one contiguous dataset per box. HDF5 makes the skeleton, in memory; the
+ * bytes are checksummed and written at their offsets with pwrite, and read with pread.
  */
 #ifndef TRI_CHECKPOINT_SHARD_H
 #define TRI_CHECKPOINT_SHARD_H
 
-#include "checkpoint/assign.h"
 #include "checkpoint/ckpt.h"
 #include "checkpoint/manifest.h"
+#include "runtime/h5.h"
 
-/* What this rank wrote: its part of the index. In boxes, `file` is 0 and blocks count from 0. */
-typedef struct tri_shard {
-    int64_t n_files; /* 0: it had nothing to write */
-    tri_manifest_file file;
-    tri_manifest_box *boxes;
+/* As long as any other: stands for it in what is planned. */
+#define TRI_SHARD_ANY_UUID "00000000-0000-4000-8000-000000000000"
+
+/* The boxes of a file and the bytes between them. */
+typedef struct tri_shard_layout {
+    tri_manifest_box *boxes; /* row, start, count, number and offset are set */
     int64_t n_boxes;
-    int64_t *blocks;
-    int64_t n_blocks;
-} tri_shard;
+    int64_t *ranges; /* of the boxes, sorted: (begin, end) each */
+    int64_t bytes;   /* of the file */
+} tri_shard_layout;
 
-/* Free; zeroed is fine. Not collective. */
-void tri_shard_destroy(tri_shard *shard);
+/* Free what it holds; zeroed is fine. Not collective. */
+void tri_shard_layout_destroy(tri_shard_layout *layout);
 
-/* Write this rank's boxes to PATH/shard-RANK.h5 and publish it. Not collective. Writes: *out.
- * Errors: TRI_EIO. */
-TRI_MUST_USE tri_status tri_shard_write(const tri_assign *assign, const char *path,
-                                        const char *uuid, int rank, const tri_ckpt_hook *hook,
-                                        tri_shard *out);
+/* Place boxes[0, n_boxes) in a file: sets their offsets, ranges and bytes. Not collective. `file` names
+ * it in messages. Errors: TRI_ENOMEM, TRI_EIO. */
+TRI_MUST_USE tri_status tri_shard_place(const tri_manifest_row *rows, const char *file,
+                                        tri_shard_layout *layout);
+
+/* Write all of a file but its boxes, for this uuid. Not collective. Writes: *rest_crc, the checksum of
+ * these bytes. Errors: TRI_EIO; TRI_EBUG the boxes are not where they were placed. */
+TRI_MUST_USE tri_status tri_shard_write_rest(const tri_manifest_row *rows,
+                                             const tri_shard_layout *layout, const char *uuid,
+                                             int fd, const char *file, uint32_t *rest_crc);
+
+/* The name of the file of rank `rank`. Not collective. */
+void tri_shard_name(int rank, char out[TRI_MANIFEST_TEXT_BYTES]);
 
 /* Reads boxes of a checkpoint block by block, verifying each block once. */
 typedef struct tri_shard_reader tri_shard_reader;
@@ -36,15 +45,13 @@ TRI_MUST_USE tri_status tri_shard_reader_create(const tri_manifest *manifest, co
                                                 void *buffer, tri_shard_reader **out);
 void tri_shard_reader_destroy(tri_shard_reader **reader); /* not collective */
 
-/* Bytes of shard files read so far. Not collective. */
-int64_t tri_shard_reader_bytes(const tri_shard_reader *reader);
-
-/* Copy what manifest box `box` and `want` have in common to `data`, where box `want` lies contiguously, cast
- * to `dtype` (another than the stored one: both floating). Not collective. A block is read once per call.
- * Writes: data, undefined on failure. Errors: TRI_EFORMAT damaged: names file, row and bytes; a file is
- * missing; TRI_EIO. */
+/* Copy what manifest box `box` and `want` have in common to `data`, where box `want` lies contiguously.
+ * Not collective. Errors: TRI_EFORMAT damaged: names file, row and bytes; TRI_EIO. */
 TRI_MUST_USE tri_status tri_shard_read(tri_shard_reader *reader, int64_t box, const tri_box *want,
-                                       tri_dtype dtype, void *data);
+                                       void *data);
+
+/* Verify all blocks of box `box`. Not collective. Errors: as above. */
+TRI_MUST_USE tri_status tri_shard_verify_box(tri_shard_reader *reader, int64_t box);
 
 /* *crc = CRC32C of the bytes of an open file outside `n_ranges` ranges (begin, end), which are sorted.
  * Not collective. */

@@ -79,7 +79,7 @@ static void lose_shard(void *arg, tri_ckpt_point point)
     if (point != TRI_CKPT_AT_SKELETON || tri_folder_list(arg, &folder) != TRI_OK) return;
     for (int64_t i = 0; i < folder.n; i++) {
         if (folder.entries[i].state != TRI_FOLDER_LEFTOVER) continue;
-        snprintf(path, sizeof path, "%s/%s/shard-00001.h5.tmp", (const char *)arg,
+        snprintf(path, sizeof path, "%s/%s/shard-00001.h5", (const char *)arg,
                  folder.entries[i].name);
         EXPECT(unlink(path) == 0, "removing %s", path);
     }
@@ -88,7 +88,8 @@ static void lose_shard(void *arg, tri_ckpt_point point)
 static tri_status save_lost(const fixture_job *job, const fixture *f, tri_comm *world)
 {
     tri_status want = tri_comm_rank(world) == 1 ? TRI_EIO : TRI_EPEER;
-    EXPECT_STATUS(fixture_body_save(job, f, world), want, "shard-00001.h5.tmp: No such file");
+    EXPECT_STATUS(fixture_body_save(job, f, world), want,
+                  "shard-00001.h5 was removed while it was written");
     return TRI_OK;
 }
 
