@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-/* One all-reduce of the elements held of each row tells which of three cases it is; only for rows of
- * the third (shards that are themselves replicated) do ranks learn of each other's ranges.
+/* The table of rows is made once for all ranks; then rank 0 gets what every rank holds of every row,
+ * decides (share.c) and sends each rank back what it writes.
  */
 #include "checkpoint/assign.h"
 
 #include "checkpoint/bytes.h"
+#include "checkpoint/share.h"
 #include "runtime/agree.h"
 #include "runtime/base/alloc.h"
 #include "runtime/base/int.h"
@@ -13,46 +14,23 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ASSIGN_PART_BYTES = 1 << 20, ASSIGN_MASKS = 1 << TRI_AXES };
-
-/* How a row comes to be written once. */
-typedef enum assign_case {
-    ASSIGN_ABSENT, /* not in this rank's table */
-    ASSIGN_PARTS,  /* the held parts add up to the tensor */
-    ASSIGN_COPIES, /* whole on all replicas */
-    ASSIGN_MIXED   /* parts that several ranks hold */
-} assign_case;
-
-/* Scratch of one decision; indices are global rows. */
-typedef struct assign_work {
-    const tri_state *state;
-    const tri_mesh *mesh;
-    tri_assign *assign;
-    int *local; /* index in this rank's table; -1 */
-    int64_t *held;
-    char *kind;      /* assign_case */
-    int64_t *ranges; /* of MIXED rows, all ranks: [rank][row](begin, count) */
-    int64_t n_mixed;
-} assign_work;
-
 void tri_assign_destroy(tri_assign **assign)
 {
     if (!*assign) return;
     TRI_FREE((*assign)->rows);
+    TRI_FREE((*assign)->holds);
     TRI_FREE((*assign)->pieces);
     TRI_FREE(*assign);
 }
 
-static void assign_work_destroy(assign_work *work)
+typedef int64_t *assign_counts;
+
+static void assign_counts_destroy(assign_counts *counts)
 {
-    TRI_FREE(work->local);
-    TRI_FREE(work->held);
-    TRI_FREE(work->kind);
-    TRI_FREE(work->ranges);
+    TRI_FREE(*counts);
 }
 
-/* The row as a manifest has it; unused bytes are zero. */
-static tri_manifest_row assign_row(const tri_row *row)
+tri_manifest_row tri_assign_row(const tri_row *row)
 {
     tri_manifest_row out;
     memset(&out, 0, sizeof out);
@@ -80,188 +58,123 @@ static tri_status assign_collect(const tri_state *state, const tri_mesh *mesh, t
     TRI_TRY(TRI_NEW_ARRAY(n * (int64_t)sizeof(tri_manifest_row), &out->data));
     out->n = n * (int64_t)sizeof(tri_manifest_row);
     for (int i = 0; i < n; i++) {
-        tri_manifest_row row = assign_row(tri_state_row(state, i));
+        tri_manifest_row row = tri_assign_row(tri_state_row(state, i));
         memcpy(out->data + (size_t)i * sizeof row, &row, sizeof row);
     }
     return TRI_OK;
 }
 
-/* Sort, and merge what several stages have. */
-static tri_status assign_merge(tri_bytes *rows)
+tri_status tri_assign_merge(tri_manifest_row *rows, int64_t *n_rows)
 {
-    tri_manifest_row *row = (tri_manifest_row *)(void *)rows->data;
-    int64_t n = rows->n / (int64_t)sizeof *row;
+    int64_t n = *n_rows;
     TRI_CHECK(n > 0, TRI_EINVAL, "a state table without rows cannot be saved");
-    qsort(row, (size_t)n, sizeof *row, assign_compare);
+    qsort(rows, (size_t)n, sizeof *rows, assign_compare);
     int64_t kept = 1;
     for (int64_t i = 1; i < n; i++) {
-        if (strcmp(row[kept - 1].name, row[i].name) != 0) {
-            row[kept++] = row[i];
+        if (strcmp(rows[kept - 1].name, rows[i].name) != 0) {
+            rows[kept++] = rows[i];
             continue;
         }
-        TRI_CHECK(memcmp(&row[kept - 1], &row[i], sizeof *row) == 0, TRI_EBUG,
-                  "row '%s' differs between pipeline stages", row[i].name);
+        TRI_CHECK(memcmp(&rows[kept - 1], &rows[i], sizeof *rows) == 0, TRI_EBUG,
+                  "row '%s' differs between pipeline stages", rows[i].name);
     }
-    rows->n = kept * (int64_t)sizeof *row;
+    *n_rows = kept;
     return TRI_OK;
 }
 
-static tri_status assign_rows(const tri_state *state, tri_comm *world, tri_assign *assign)
+/* The rows of all ranks. */
+static tri_status assign_rows(const tri_state *state, tri_comm *world, tri_bytes *rows)
 {
-    TRI_AUTO(tri_bytes) rows = {0};
-    tri_status rc = assign_collect(state, tri_state_mesh(state), &rows);
+    TRI_TRY(tri_agree(world, assign_collect(state, tri_state_mesh(state), rows)));
+    TRI_TRY(tri_bytes_gather(world, rows));
+    tri_status rc = TRI_OK;
+    if (tri_comm_rank(world) == 0) {
+        int64_t n = rows->n / (int64_t)sizeof(tri_manifest_row);
+        rc = tri_assign_merge((tri_manifest_row *)(void *)rows->data, &n);
+        rows->n = n * (int64_t)sizeof(tri_manifest_row);
+    }
     TRI_TRY(tri_agree(world, rc));
-    TRI_TRY(tri_bytes_gather(world, &rows));
-    rc = tri_comm_rank(world) == 0 ? assign_merge(&rows) : TRI_OK;
-    TRI_TRY(tri_agree(world, rc));
-    TRI_TRY(tri_bytes_broadcast(world, &rows));
-    assign->n_rows = rows.n / (int64_t)sizeof *assign->rows;
-    assign->rows = (tri_manifest_row *)(void *)TRI_MOVE(rows.data);
+    return tri_bytes_broadcast(world, rows);
+}
+
+static int64_t assign_find(const tri_assign *assign, const tri_manifest_row *row)
+{
+    const tri_manifest_row *found =
+        bsearch(row, assign->rows, (size_t)assign->n_rows, sizeof *row, assign_compare);
+    return found && memcmp(found, row, sizeof *row) == 0 ? found - assign->rows : -1;
+}
+
+/* What this rank holds of its row `index`; count 0: nothing. */
+static tri_status assign_hold(const tri_state *state, int index, tri_share_hold *hold, tri_box *box)
+{
+    const tri_row *row = tri_state_row(state, index);
+    const tri_mesh *mesh = tri_state_mesh(state);
+    TRI_TRY(tri_place_box(&row->place, mesh, tri_mesh_rank(mesh), row->n_dims, row->shape, box));
+    int64_t elements = tri_box_elements(box);
+    TRI_CHECK(row->count <= elements && row->begin <= elements - row->count, TRI_EBUG,
+              "row '%s': elements [%lld, %lld) are held of a box of %lld", row->name,
+              (long long)row->begin, (long long)(row->begin + row->count), (long long)elements);
+    int64_t first = 0;
+    for (int d = 0; d < row->n_dims; d++)
+        first = first * row->shape[d] + box->start[d];
+    *hold = (tri_share_hold){
+        .first = first, .begin = row->begin, .count = row->count, .rank = tri_mesh_rank(mesh)};
     return TRI_OK;
 }
 
-/* Find this rank's rows in the common table, and what it holds of each. */
-static tri_status assign_map(assign_work *work)
+tri_status tri_assign_begin(const tri_state *state, const tri_manifest_row *rows, int64_t n_rows,
+                            tri_assign **out)
 {
-    tri_assign *assign = work->assign;
-    TRI_TRY(TRI_NEW_ARRAY(assign->n_rows, &work->local));
-    TRI_TRY(TRI_NEW_ARRAY(assign->n_rows, &work->held));
-    TRI_TRY(TRI_NEW_ARRAY(assign->n_rows, &work->kind));
-    for (int64_t i = 0; i < assign->n_rows; i++)
-        work->local[i] = -1;
-    for (int i = 0; i < tri_state_rows(work->state); i++) {
-        const tri_row *row = tri_state_row(work->state, i);
-        tri_manifest_row mine = assign_row(row);
-        const tri_manifest_row *common =
-            bsearch(&mine, assign->rows, (size_t)assign->n_rows, sizeof mine, assign_compare);
-        TRI_CHECK(common && memcmp(common, &mine, sizeof mine) == 0, TRI_EBUG,
-                  "row '%s' is not the same on all ranks of its stage", row->name);
-        work->local[common - assign->rows] = i;
-        work->held[common - assign->rows] = row->count;
+    TRI_AUTO(tri_assign) *assign = NULL;
+    TRI_TRY(TRI_NEW(&assign));
+    TRI_TRY(TRI_NEW_ARRAY(n_rows, &assign->rows));
+    TRI_TRY(TRI_NEW_ARRAY(tri_state_rows(state), &assign->holds));
+    memcpy(assign->rows, rows, (size_t)n_rows * sizeof *rows);
+    assign->n_rows = n_rows;
+    for (int i = 0; i < tri_state_rows(state); i++) {
+        tri_box box;
+        tri_share_hold *hold = &assign->holds[i];
+        tri_manifest_row row = tri_assign_row(tri_state_row(state, i));
+        int64_t index = assign_find(assign, &row);
+        TRI_CHECK(index >= 0, TRI_EBUG, "row '%s' is not the same on all ranks of its stage",
+                  row.name);
+        TRI_TRY(assign_hold(state, i, hold, &box));
+        hold->row = (int32_t)index;
     }
+    assign->n_holds = tri_state_rows(state);
+    *out = TRI_MOVE(assign);
     return TRI_OK;
 }
 
-/* The axes over which a row is replicated. */
-static unsigned assign_replicas(const tri_row *row)
+/* Runs begin and end with an innermost line, so that few boxes arise; within a line where it is long. */
+static int64_t assign_border(const tri_row *row, const tri_box *box, int64_t at)
 {
-    unsigned axes = 0;
-    for (int a = 0; a < TRI_AXES; a++)
-        if (row->place.axis[a].kind == TRI_REPLICATED) axes |= TRI_AXIS_BIT(a);
-    return axes;
+    int64_t line = row->n_dims > 1 ? box->count[row->n_dims - 1] : 1;
+    if (line * (int64_t)tri_dtype_bytes(row->dtype) > TRI_ASSIGN_PART_BYTES) return at;
+    if (at == row->begin + row->count) return at;
+    return tri_max64(row->begin, at / line * line);
 }
 
-/* Neighbouring ranks of an axis that have the same block of a row: those of a split in fewer parts. */
-static int assign_inner(const tri_row *row, const tri_mesh *mesh, tri_axis axis)
+/* The boxes of what this rank writes of its row `index`. */
+static tri_status assign_cut(tri_assign *assign, const tri_state *state, int index)
 {
-    int parts = row->place.axis[axis].parts;
-    bool is_split = row->place.axis[axis].kind == TRI_SPLIT;
-    return is_split && parts > 0 ? tri_mesh_size(mesh, axis) / parts : 1;
-}
-
-static bool assign_has_inner(const tri_row *row, const tri_mesh *mesh)
-{
-    for (int a = 0; a < TRI_AXES; a++)
-        if (assign_inner(row, mesh, (tri_axis)a) > 1) return true;
-    return false;
-}
-
-static void assign_sort_out(assign_work *work)
-{
-    for (int64_t i = 0; i < work->assign->n_rows; i++) {
-        const tri_row *row = work->local[i] < 0 ? NULL : tri_state_row(work->state, work->local[i]);
-        assign_case kind = ASSIGN_ABSENT;
-        if (row) {
-            int64_t elements = tri_row_elements(row);
-            int copies = tri_mesh_product(work->mesh, assign_replicas(row));
-            kind = ASSIGN_MIXED;
-            /* copies along a split axis are not told from shards by their number */
-            if (work->held[i] == elements * copies && !assign_has_inner(row, work->mesh))
-                kind = ASSIGN_COPIES;
-            if (work->held[i] == elements) kind = ASSIGN_PARTS;
-        }
-        work->kind[i] = (char)kind;
-    }
-}
-
-/* Tell all ranks the ranges of mixed rows. Which rows are mixed is agreed by a maximum, as a rank
- * without the row does not know. */
-static tri_status assign_exchange(assign_work *work, tri_comm *world)
-{
-    int64_t n_rows = work->assign->n_rows;
-    for (int64_t i = 0; i < n_rows; i++)
-        work->held[i] = work->kind[i] == ASSIGN_MIXED;
-    TRI_TRY(tri_allreduce(world, tri_span_make(work->held, n_rows, TRI_I64), TRI_MAX, NULL));
-    for (int64_t i = 0; i < n_rows; i++)
-        work->n_mixed += work->held[i];
-    if (!work->n_mixed) return TRI_OK;
-
-    int64_t n = 2 * work->n_mixed;
-    int64_t rank = tri_comm_rank(world);
-    TRI_TRY(TRI_NEW_ARRAY(n * tri_comm_size(world), &work->ranges));
-    int64_t *mine = work->ranges + rank * n;
-    for (int64_t i = 0, m = 0; i < n_rows; i++) {
-        if (!work->held[i]) continue;
-        if (work->local[i] >= 0) {
-            mine[2 * m] = tri_state_row(work->state, work->local[i])->begin;
-            mine[2 * m + 1] = tri_state_row(work->state, work->local[i])->count;
-        }
-        m++;
-    }
-    tri_span all = tri_span_make(work->ranges, n * tri_comm_size(world), TRI_I64);
-    return tri_allgather(world, tri_span_part(all, rank * n, n), all, NULL);
-}
-
-/* Does a lower rank hold the same range of the same box? */
-static bool assign_is_second(const assign_work *work, const tri_row *row, int64_t mixed)
-{
-    int me = tri_mesh_rank(work->mesh);
-    for (int rank = 0; rank < me; rank++) {
-        const int64_t *range = work->ranges + 2 * (rank * work->n_mixed + mixed);
-        if (range[0] != row->begin || range[1] != row->count) continue;
-        bool same = true;
-        for (int a = 0; a < TRI_AXES && same; a++) {
-            int inner = assign_inner(row, work->mesh, (tri_axis)a);
-            same = row->place.axis[a].kind == TRI_REPLICATED ||
-                   tri_mesh_coord_of(work->mesh, rank, (tri_axis)a) / inner ==
-                       tri_mesh_coord(work->mesh, (tri_axis)a) / inner;
-        }
-        if (same) return true;
-    }
-    return false;
-}
-
-/* Where replica `k` begins in a row that covers bytes [before, before + row's) of the `total` that are
- * shared out: an element, on a border of innermost lines so that few boxes arise. */
-static int64_t assign_border(const tri_row *row, int64_t line, int64_t before, int64_t total, int k,
-                             int parts)
-{
-    int64_t element_bytes = (int64_t)tri_dtype_bytes(row->dtype);
-    int64_t at = total / parts * k + total % parts * k / parts;
-    int64_t element = (at - before) / element_bytes;
-    if (at <= before) return 0;
-    if (element >= row->count) return row->count;
-    return element / line * line;
-}
-
-/* Append the boxes of elements [begin, end) of the row's local box. */
-static tri_status assign_add(assign_work *work, int64_t index, const tri_box *box, int64_t begin,
-                             int64_t end)
-{
-    if (begin >= end) return TRI_OK;
-    const tri_row *row = tri_state_row(work->state, work->local[index]);
+    const tri_row *row = tri_state_row(state, index);
+    const tri_share_hold *hold = &assign->holds[index];
+    tri_share_hold mine;
+    tri_box box;
     tri_piece_box cut[TRI_MAX_BOXES];
     int n = 0;
-    TRI_CHECK(end <= tri_box_elements(box), TRI_EBUG, "row '%s' holds more than its box",
-              row->name);
-    tri_box_cut(box, begin, end - begin, cut, &n);
-    tri_assign *assign = work->assign;
+    if (hold->count == 0) return TRI_OK;
+    TRI_TRY(assign_hold(state, index, &mine, &box));
+    int64_t begin = assign_border(row, &box, hold->begin);
+    int64_t end = assign_border(row, &box, hold->begin + hold->count);
+    if (begin < end) tri_box_cut(&box, begin, end - begin, cut, &n);
     const char *data = row->data;
     for (int i = 0; i < n; i++) {
         int64_t offset = begin - row->begin + cut[i].offset;
         size_t skip = (size_t)offset * tri_dtype_bytes(row->dtype);
-        assign->pieces[assign->n_pieces++] = (tri_assign_piece){.row = (int32_t)index,
-                                                                .local = work->local[index],
+        assign->pieces[assign->n_pieces++] = (tri_assign_piece){.row = hold->row,
+                                                                .local = index,
                                                                 .offset = offset,
                                                                 .box = cut[i].box,
                                                                 .data = data ? data + skip : NULL};
@@ -269,55 +182,64 @@ static tri_status assign_add(assign_work *work, int64_t index, const tri_box *bo
     return TRI_OK;
 }
 
-static tri_status assign_pieces(assign_work *work)
+static int assign_piece_order(const void *a, const void *b)
 {
-    int64_t total[ASSIGN_MASKS] = {0}; /* bytes shared out over the replicas of a set of axes */
-    int64_t before[ASSIGN_MASKS] = {0};
-    int64_t n_rows = work->assign->n_rows;
-    TRI_TRY(
-        TRI_NEW_ARRAY(tri_state_rows(work->state) * (int64_t)TRI_MAX_BOXES, &work->assign->pieces));
-    for (int64_t i = 0; i < n_rows; i++) {
-        if (work->kind[i] != ASSIGN_COPIES) continue;
-        const tri_row *row = tri_state_row(work->state, work->local[i]);
-        total[assign_replicas(row)] += row->count * (int64_t)tri_dtype_bytes(row->dtype);
-    }
-    for (int64_t i = 0, mixed = 0; i < n_rows; mixed += work->held[i++]) {
-        if (work->local[i] < 0) continue;
-        const tri_row *row = tri_state_row(work->state, work->local[i]);
-        tri_box box;
-        TRI_TRY(tri_place_box(&row->place, work->mesh, tri_mesh_rank(work->mesh), row->n_dims,
-                              row->shape, &box));
-        int64_t begin = row->begin;
-        int64_t end = row->begin + row->count;
-        if (work->kind[i] == ASSIGN_MIXED && assign_is_second(work, row, mixed)) end = begin;
-        if (work->kind[i] == ASSIGN_COPIES) {
-            unsigned axes = assign_replicas(row);
-            int64_t line = row->n_dims > 1 ? box.count[row->n_dims - 1] : 1;
-            int64_t all = total[axes];
-            int copies = tri_mesh_product(work->mesh, axes);
-            int parts = (int)tri_min64(copies, tri_max64(1, all / ASSIGN_PART_BYTES));
-            int k = (int)tri_min64(tri_mesh_index(work->mesh, axes), parts);
-            begin = assign_border(row, line, before[axes], all, k, parts);
-            end = k < parts ? assign_border(row, line, before[axes], all, k + 1, parts) : begin;
-            before[axes] += row->count * (int64_t)tri_dtype_bytes(row->dtype);
-        }
-        TRI_TRY(assign_add(work, i, &box, begin, end));
-    }
+    const tri_assign_piece *x = a;
+    const tri_assign_piece *y = b;
+    if (x->row != y->row) return x->row < y->row ? -1 : 1;
+    return (x->offset > y->offset) - (x->offset < y->offset);
+}
+
+tri_status tri_assign_end(tri_assign *assign, const tri_state *state)
+{
+    TRI_TRY(TRI_NEW_ARRAY(assign->n_holds * TRI_MAX_BOXES, &assign->pieces));
+    for (int i = 0; i < assign->n_holds; i++)
+        TRI_TRY(assign_cut(assign, state, i));
+    if (assign->n_pieces)
+        qsort(assign->pieces, (size_t)assign->n_pieces, sizeof *assign->pieces, assign_piece_order);
+    return TRI_OK;
+}
+
+/* On rank 0: decide, and count what belongs to each rank. */
+static tri_status assign_decide(const tri_assign *assign, int n_ranks, tri_bytes *all,
+                                int64_t *counts)
+{
+    tri_share_hold *holds = (tri_share_hold *)(void *)all->data;
+    int64_t n = all->n / (int64_t)sizeof *holds;
+    for (int64_t i = 0; i < n; i++)
+        counts[holds[i].rank] += (int64_t)sizeof *holds;
+    return tri_share_decide(assign->rows, n_ranks, TRI_ASSIGN_PART_BYTES, holds, n);
+}
+
+/* Tell rank 0 what this rank holds, hear what it is to write. */
+static tri_status assign_share(tri_assign *assign, tri_comm *world)
+{
+    TRI_AUTO(tri_bytes) all = {0};
+    TRI_AUTO(tri_bytes) mine = {0};
+    TRI_AUTO(assign_counts) counts = NULL;
+    tri_status rc = TRI_NEW_ARRAY(tri_comm_size(world), &counts);
+    int64_t n_bytes = assign->n_holds * (int64_t)sizeof *assign->holds;
+    if (rc == TRI_OK) rc = tri_bytes_append(&all, assign->holds, n_bytes);
+    TRI_TRY(tri_agree(world, rc));
+    TRI_TRY(tri_bytes_gather(world, &all));
+    if (tri_comm_rank(world) == 0) rc = assign_decide(assign, tri_comm_size(world), &all, counts);
+    TRI_TRY(tri_agree(world, rc));
+    TRI_TRY(tri_bytes_scatter(world, &all, counts, &mine));
+    TRI_CHECK(mine.n == n_bytes, TRI_EBUG, "rank %d got %lld bytes of shares, not %lld",
+              tri_comm_rank(world), (long long)mine.n, (long long)n_bytes);
+    if (n_bytes) memcpy(assign->holds, mine.data, (size_t)n_bytes);
     return TRI_OK;
 }
 
 tri_status tri_assign_create(const tri_state *state, tri_comm *world, tri_assign **out)
 {
     TRI_AUTO(tri_assign) *assign = NULL;
-    TRI_AUTO(assign_work) work = {.state = state, .mesh = tri_state_mesh(state)};
-    TRI_TRY(TRI_NEW(&assign));
-    work.assign = assign;
-    TRI_TRY(assign_rows(state, world, assign));
-    TRI_TRY(tri_agree(world, assign_map(&work)));
-    TRI_TRY(tri_allreduce(world, tri_span_make(work.held, assign->n_rows, TRI_I64), TRI_SUM, NULL));
-    assign_sort_out(&work);
-    TRI_TRY(assign_exchange(&work, world));
-    TRI_TRY(tri_agree(world, assign_pieces(&work)));
+    TRI_AUTO(tri_bytes) rows = {0};
+    TRI_TRY(assign_rows(state, world, &rows));
+    const tri_manifest_row *row = (const tri_manifest_row *)(const void *)rows.data;
+    TRI_TRY(tri_agree(world, tri_assign_begin(state, row, rows.n / (int64_t)sizeof *row, &assign)));
+    TRI_TRY(assign_share(assign, world));
+    TRI_TRY(tri_agree(world, tri_assign_end(assign, state)));
     *out = TRI_MOVE(assign);
     return TRI_OK;
 }

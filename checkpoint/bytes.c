@@ -3,6 +3,7 @@
 #include "checkpoint/bytes.h"
 
 #include "runtime/base/alloc.h"
+#include "runtime/base/int.h"
 
 #include <string.h>
 
@@ -56,6 +57,73 @@ tri_status tri_bytes_gather(tri_comm *comm, tri_bytes *bytes)
         }
         if (rank + step < n_ranks) TRI_TRY(bytes_receive(comm, bytes, rank + step));
     }
+    return TRI_OK;
+}
+
+/* Blocks of ranks [first, first + n) on their way down the tree. */
+typedef struct bytes_branch {
+    int n;
+    int64_t *counts;
+    tri_bytes blocks;
+} bytes_branch;
+
+static void bytes_branch_destroy(bytes_branch *branch)
+{
+    TRI_FREE(branch->counts);
+    tri_bytes_destroy(&branch->blocks);
+}
+
+static int64_t bytes_sum(const int64_t *counts, int n)
+{
+    int64_t sum = 0;
+    for (int i = 0; i < n; i++)
+        sum += counts[i];
+    return sum;
+}
+
+/* Rank 0 has it all; another rank gets the branch that begins with it. */
+static tri_status bytes_branch_take(tri_comm *comm, const tri_bytes *all, const int64_t *counts,
+                                    int step, bytes_branch *out)
+{
+    int rank = tri_comm_rank(comm);
+    out->n = (int)tri_min64(step, tri_comm_size(comm) - rank);
+    TRI_TRY(TRI_NEW_ARRAY(out->n, &out->counts));
+    if (rank == 0) {
+        memcpy(out->counts, counts, (size_t)out->n * sizeof *counts);
+        return tri_bytes_append(&out->blocks, all->data, all->n);
+    }
+    TRI_TRY(tri_recv(comm, tri_span_make(out->counts, out->n, TRI_I64), rank - step, NULL));
+    out->blocks.n = bytes_sum(out->counts, out->n);
+    TRI_TRY(TRI_NEW_ARRAY(out->blocks.n, &out->blocks.data));
+    if (!out->blocks.n) return TRI_OK;
+    return tri_recv(comm, tri_span_make(out->blocks.data, out->blocks.n, TRI_U8), rank - step,
+                    NULL);
+}
+
+tri_status tri_bytes_scatter(tri_comm *comm, const tri_bytes *all, const int64_t *counts,
+                             tri_bytes *out)
+{
+    TRI_AUTO(bytes_branch) branch = {0};
+    int rank = tri_comm_rank(comm);
+    int step = 1; /* ranks [rank, rank + step) are this one's, as far as they are there */
+    while (rank == 0 ? step < tri_comm_size(comm) : !(rank & step))
+        step *= 2;
+    TRI_TRY(bytes_branch_take(comm, all, counts, step, &branch));
+    for (step /= 2; step >= 1; step /= 2) {
+        if (branch.n <= step) continue;
+        int64_t skip = bytes_sum(branch.counts, step);
+        int64_t n = branch.blocks.n - skip;
+        tri_span sizes = tri_span_make(branch.counts + step, branch.n - step, TRI_I64);
+        TRI_TRY(tri_send(comm, sizes, rank + step, NULL));
+        if (n)
+            TRI_TRY(tri_send(comm, tri_span_make(branch.blocks.data + skip, n, TRI_U8), rank + step,
+                             NULL));
+        branch.blocks.n = skip;
+        branch.n = step;
+    }
+    tri_bytes_destroy(out);
+    out->data = TRI_MOVE(branch.blocks.data);
+    out->n = branch.blocks.n;
     return TRI_OK;
 }
 

@@ -23,6 +23,12 @@ TRI_MUST_USE tri_status tri_bytes_append(tri_bytes *bytes, const void *data, int
  * Collective: comm. Errors: TRI_ENOMEM, TRI_ECOMM. */
 TRI_MUST_USE tri_status tri_bytes_gather(tri_comm *comm, tri_bytes *bytes);
 
+/* Each rank's own block of rank 0's `all`, which has counts[rank] bytes of each, in the order of the
+ * ranks. Collective: comm; all and counts are read on rank 0. Writes: *out. Errors: TRI_ENOMEM,
+ * TRI_ECOMM. */
+TRI_MUST_USE tri_status tri_bytes_scatter(tri_comm *comm, const tri_bytes *all,
+                                          const int64_t *counts, tri_bytes *out);
+
 /* bytes = those of rank 0. Collective: comm. Errors: TRI_ENOMEM, TRI_ECOMM. */
 TRI_MUST_USE tri_status tri_bytes_broadcast(tri_comm *comm, tri_bytes *bytes);
 
