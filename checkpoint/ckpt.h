@@ -97,21 +97,35 @@ TRI_MUST_USE tri_status tri_ckpt_find_older(const char *dir, uint64_t sequence, 
  * process without ranks. Writes: *out (fini it). Errors: TRI_EIO no checkpoint there, TRI_EFORMAT. */
 TRI_MUST_USE tri_status tri_ckpt_read_info(const char *path, tri_ckpt_info *out);
 
+/* What a load did, on this rank. */
+typedef struct tri_ckpt_load_stats {
+    int64_t row_bytes;  /* of the rows that were filled */
+    int64_t read_bytes; /* of shard files: the blocks that meet this rank's boxes */
+} tri_ckpt_load_stats;
+
 typedef struct tri_ckpt_load_args {
     const char *path; /* of one checkpoint: tri_ckpt_info.path */
     const tri_state *state;
     tri_comm *world;
-    unsigned roles; /* bits 1 << TRI_ROLE_...: rows to load; 0: all */
+    unsigned roles;    /* bits 1 << TRI_ROLE_...: rows to load; 0: all */
+    bool casts;        /* parameters and optimizer states may be of another floating type */
+    bool resize_vocab; /* rows with row.vocabulary may have another number of token ids */
+    tri_ckpt_load_stats *stats; /* this rank's; NULL: not wanted */
 } tri_ckpt_load_args;
 
-/* Fill the held parts of all rows of these roles. Collective: world.
+/* Fill the held parts of all rows of these roles. Collective: world; same path, roles and options.
  *
- * The rows of these roles must be those of the checkpoint: same names, shapes and types on any mesh.
- * Every block that is read is verified. A rank reads the blocks it needs itself; a block that several
- * ranks need is read by each of them. Writes: the rows' data; undefined on failure.
- * Errors: TRI_EINVAL a checkpoint of another model (names the row, its shape and the one needed);
- * TRI_EFORMAT damaged (names file, row and bytes); TRI_EIO.
- * Cost: bytes held, from disk; one buffer of 4 MiB.
+ * The rows of these roles must be those of the checkpoint: same names, shapes and types on any mesh,
+ * but for what the options allow: floating types are cast, rounding to nearest even; ids that the checkpoint
+ * lacks are filled with zeros, those that the job lacks are left out. Rank 0 logs both.
+ * Every block that is read is verified; what no rank reads is not (tri_ckpt_verify reads all). A rank reads
+ * the blocks it needs itself; a block that several ranks need is read by each of them.
+ * Writes: the rows' data; undefined on failure.
+ * Errors: TRI_EINVAL a checkpoint of another model, vocabulary or optimizer (names the row, its shape and
+ * the one needed, and the key that would allow it); TRI_EFORMAT damaged or a file missing (names file, row and
+ * bytes); TRI_EIO.
+ * Cost: blocks that meet the boxes held, from disk, once: a contiguous part of a box reads at most two
+ * blocks (8 MiB) more than it has; a part of each line reads the whole lines. One buffer of 4 MiB.
  */
 TRI_MUST_USE tri_status tri_ckpt_load(const tri_ckpt_load_args *args);
 

@@ -135,6 +135,10 @@ typedef struct tri_manifest_filter {
 TRI_MUST_USE tri_status tri_manifest_scatter(tri_comm *comm, const tri_manifest *whole,
                                              const tri_manifest_filter *filter, tri_manifest *part);
 
+/* Give every rank all of it but the job spec, for tools that share the boxes out among few ranks.
+ * Collective: comm. In: *manifest on rank 0, NULL elsewhere. */
+TRI_MUST_USE tri_status tri_manifest_replicate(tri_comm *comm, tri_manifest **manifest);
+
 /* Index of the row called `name`, -1 if none. Not collective. Cost: logarithmic (rows are sorted by
  * name in every manifest). */
 int64_t tri_manifest_find(const tri_manifest *manifest, const char *name);

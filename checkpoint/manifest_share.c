@@ -139,3 +139,20 @@ tri_status tri_manifest_scatter(tri_comm *comm, const tri_manifest *whole,
     } while (chunk.n_boxes > 0);
     return TRI_OK;
 }
+
+static bool share_wants_all(void *arg, int64_t row, const tri_box *box)
+{
+    (void)arg, (void)row, (void)box;
+    return true;
+}
+
+tri_status tri_manifest_replicate(tri_comm *comm, tri_manifest **manifest)
+{
+    if (tri_comm_size(comm) == 1) return TRI_OK;
+    TRI_AUTO(tri_manifest) *part = NULL;
+    const tri_manifest_filter all = {.wants = share_wants_all};
+    TRI_TRY(tri_manifest_broadcast(comm, *manifest, &part));
+    TRI_TRY(tri_manifest_scatter(comm, *manifest, &all, part));
+    if (!*manifest) *manifest = TRI_MOVE(part);
+    return TRI_OK;
+}

@@ -45,13 +45,15 @@ TRI_MUST_USE tri_status tri_shard_reader_create(const tri_manifest *manifest, co
                                                 void *buffer, tri_shard_reader **out);
 void tri_shard_reader_destroy(tri_shard_reader **reader); /* not collective */
 
-/* Copy what manifest box `box` and `want` have in common to `data`, where box `want` lies contiguously.
- * Not collective. Errors: TRI_EFORMAT damaged: names file, row and bytes; TRI_EIO. */
-TRI_MUST_USE tri_status tri_shard_read(tri_shard_reader *reader, int64_t box, const tri_box *want,
-                                       void *data);
+/* Bytes of shard files read so far. Not collective. */
+int64_t tri_shard_reader_bytes(const tri_shard_reader *reader);
 
-/* Verify all blocks of box `box`. Not collective. Errors: as above. */
-TRI_MUST_USE tri_status tri_shard_verify_box(tri_shard_reader *reader, int64_t box);
+/* Copy what manifest box `box` and `want` have in common to `data`, where box `want` lies contiguously, cast
+ * to `dtype` (another than the stored one: both floating). Not collective. A block is read once per call.
+ * Writes: data, undefined on failure. Errors: TRI_EFORMAT damaged: names file, row and bytes; a file is
+ * missing; TRI_EIO. */
+TRI_MUST_USE tri_status tri_shard_read(tri_shard_reader *reader, int64_t box, const tri_box *want,
+                                       tri_dtype dtype, void *data);
 
 /* *crc = CRC32C of the bytes of an open file outside `n_ranges` ranges (begin, end), which are sorted.
  * Not collective. */

@@ -43,8 +43,8 @@ static tri_status row(const tri_bench_args *args, tri_bench_heads *heads,
     attention_slice workload = {heads, pass, false};
     attention_slice limit = {heads, pass, true};
     const tri_bench_runner runners[] = {
-        {slice_run, &workload, NULL                      },
-        {slice_run, &limit,    tri_bench_heads_way(heads)}
+        {slice_run, &workload, NULL,                       NULL},
+        {slice_run, &limit,    tri_bench_heads_way(heads), NULL}
     };
     tri_bench_result result;
     TRI_TRY(tri_bench_race(2, runners, ROUNDS, &result));

@@ -189,10 +189,10 @@ static tri_status measure(gemm_bench *bench, const tri_matmul_args *args, bool h
         if (n_parts) TRI_TRY(slice_limit(&in_parts, TRI_MATMUL_PACKED, n_parts));
     }
     const tri_bench_runner runners[] = {
-        {slice_run, &ours,     NULL                           },
-        {slice_run, &plain,    "limit: b as it lies"          },
-        {slice_run, &packed,   "limit: b packed first"        },
-        {slice_run, &in_parts, "limit: b packed in parts of k"}
+        {slice_run, &ours,     NULL,                            NULL},
+        {slice_run, &plain,    "limit: b as it lies",           NULL},
+        {slice_run, &packed,   "limit: b packed first",         NULL},
+        {slice_run, &in_parts, "limit: b packed in parts of k", NULL}
     };
     TRI_TRY(tri_bench_race(!has_limit ? 1 : n_parts ? 4 : 3, runners, n_rounds, out));
     return TRI_OK;

@@ -25,6 +25,7 @@ tri_status tri_bench_race(int n_runners, const tri_bench_runner *runners, int n_
     for (int round = -1; round < n_rounds; round++)
         for (int i = 0; i < n_runners; i++) {
             int at = (i + round + n_runners) % n_runners; /* nobody always follows the same one */
+            if (runners[at].prepare) TRI_TRY(runners[at].prepare(runners[at].arg));
             double start_s = tri_clock_s();
             TRI_TRY(runners[at].run(runners[at].arg));
             if (round >= 0) times[at][round] = tri_clock_s() - start_s;
@@ -38,11 +39,14 @@ tri_status tri_bench_race(int n_runners, const tri_bench_runner *runners, int n_
             result.limit_s = limit_s;
         }
     }
-    if (best) {
+    for (int i = 0; i < n_runners; i++) {
         double ratios[TRI_BENCH_ROUNDS];
         for (int round = 0; round < n_rounds; round++)
-            ratios[round] = times[best][round] / times[0][round];
-        result.share = tri_bench_median(n_rounds, ratios);
+            ratios[round] = times[i][round] / times[0][round];
+        result.shares[i] = tri_bench_median(n_rounds, ratios);
+    }
+    if (best) {
+        result.share = result.shares[best];
         result.detail = runners[best].detail;
     }
     *out = result;

@@ -11,17 +11,19 @@
 typedef struct tri_bench_runner {
     tri_status (*run)(void *arg);
     void *arg;
-    const char *detail; /* of a limit: how it is written */
+    const char *detail;               /* of a limit: how it is written */
+    tri_status (*prepare)(void *arg); /* before each slice, not timed; may be NULL */
 } tri_bench_runner;
+
+enum { TRI_BENCH_RUNNERS = 8, TRI_BENCH_ROUNDS = 64 };
 
 typedef struct tri_bench_result {
     double seconds; /* of the workload's slice, median */
     double limit_s; /* of the best limit's, median */
     double share;   /* limit over workload, median of the rounds' ratios */
     const char *detail;
+    double shares[TRI_BENCH_RUNNERS]; /* as share, of each limit on its own; 1 of the workload */
 } tri_bench_result;
-
-enum { TRI_BENCH_RUNNERS = 6, TRI_BENCH_ROUNDS = 64 };
 
 /* Run all in turn, `n_rounds` times after one round that does not count. Not collective.
  *

@@ -11,9 +11,11 @@ enum { CHECKPOINT_NAMES_BYTES = 256 };
 const tri_checkpoint_tool *tri_checkpoint_tools(void)
 {
     static const tri_checkpoint_tool list[] = {
-        {"list", "DIR [--json]", "the checkpoints of a folder or a run, newest first",
-         "    --json   an object a line\n",                                                  tri_checkpoint_list},
-        {NULL,   NULL,           NULL,                                                 NULL, NULL               },
+        {"list",   "DIR [--json]",      "the checkpoints of a folder or a run, newest first",
+         "    --json   an object a line\n",                                                         tri_checkpoint_list  },
+        {"verify", "CKPT|DIR [--json]", "read every byte and name all damage",
+         "    --json   an object for each checkpoint, a line each\n",                               tri_checkpoint_verify},
+        {NULL,     NULL,                NULL,                                                 NULL, NULL                 },
     };
     return list;
 }

@@ -47,3 +47,11 @@ void tri_checkpoint_json_text(FILE *stream, const char *text)
     }
     fputc('"', stream);
 }
+
+void tri_checkpoint_json_numbers(FILE *stream, int n, const int64_t *numbers)
+{
+    fputc('[', stream);
+    for (int i = 0; i < n; i++)
+        fprintf(stream, "%s%lld", i ? ", " : "", (long long)numbers[i]);
+    fputc(']', stream);
+}

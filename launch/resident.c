@@ -4,20 +4,42 @@
 
 #include "runtime/base/log.h"
 
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-size_t tri_resident_bytes(void)
+/* A line "KEY  N kB" of /proc/self/status, in bytes. */
+static size_t status_bytes(const char *key)
 {
     FILE *file = fopen("/proc/self/status", "r");
     if (!file) return 0;
     char line[256];
     size_t bytes = 0;
     while (fgets(line, sizeof line, file))
-        if (strncmp(line, "RssAnon:", 8) == 0) bytes = strtoull(line + 8, NULL, 10) * 1024;
+        if (strncmp(line, key, strlen(key)) == 0)
+            bytes = strtoull(line + strlen(key), NULL, 10) * 1024;
     fclose(file);
     return bytes;
+}
+
+size_t tri_resident_bytes(void)
+{
+    return status_bytes("RssAnon:");
+}
+
+bool tri_resident_peak_reset(void)
+{
+    malloc_trim(0);
+    FILE *file = fopen("/proc/self/clear_refs", "w");
+    if (!file) return false;
+    bool written = fputs("5", file) >= 0; /* resets VmHWM to what is resident now */
+    return fclose(file) == 0 && written;
+}
+
+size_t tri_resident_peak_bytes(void)
+{
+    return status_bytes("VmHWM:");
 }
 
 void tri_resident_log(const tri_device *device)

@@ -51,6 +51,13 @@ const char *tri_dtype_name(tri_dtype dtype);
 /* The type called `name`. Not collective. Errors: TRI_EINVAL, naming the known types. */
 TRI_MUST_USE tri_status tri_dtype_find(const char *name, tri_dtype *out);
 
+/* Is it a floating type? Not collective. */
+bool tri_dtype_is_float(tri_dtype dtype);
+
+/* out [count] of type `to` = data [count] of type `from`, each rounded once, to nearest even; NaN stays
+ * NaN. Both are floating types and the memory does not overlap. Not collective. */
+void tri_dtype_cast(tri_dtype from, const void *data, tri_dtype to, void *out, int64_t count);
+
 /* Make a span. Not collective. */
 static inline tri_span tri_span_make(const void *data, int64_t count, tri_dtype dtype)
 {

@@ -8,6 +8,7 @@
 #include "runtime/base/alloc.h"
 #include "runtime/base/int.h"
 #include "runtime/base/thread.h"
+#include "runtime/h5/catalog.h"
 #include "runtime/h5/image.h"
 #include "runtime/h5/type.h"
 
@@ -23,13 +24,15 @@ enum { H5_LISTED_BYTES = 320, H5_PATH_BYTES = 1024 };
 struct tri_h5 {
     hid_t file;
     char *path;
-    tri_h5_image *image; /* of a new file; NULL: open for reading */
-    int fd;              /* of a new file */
+    tri_h5_image *image;     /* of a new file; NULL: open for reading */
+    int fd;                  /* of a new file */
+    tri_h5_catalog *catalog; /* of a file that is read without HDF5; NULL: HDF5 has it open */
 };
 
 struct tri_h5_dataset {
     tri_h5 *h5;
     hid_t id;
+    const tri_h5_entry *entry; /* of a catalogue; then id is -1 */
     char *name;
     tri_box box; /* the whole of it */
     bool is_integer;
@@ -99,6 +102,7 @@ void tri_h5_destroy(tri_h5 **h5)
     if ((*h5)->file >= 0) H5Fclose((*h5)->file);
     if ((*h5)->fd >= 0) close((*h5)->fd);
     tri_h5_image_destroy(&(*h5)->image);
+    tri_h5_catalog_destroy(&(*h5)->catalog);
     TRI_FREE((*h5)->path);
     TRI_FREE(*h5);
 }
@@ -185,6 +189,16 @@ void tri_h5_copy_image(const tri_h5 *h5, int64_t begin, int64_t bytes, char *out
 
 tri_status tri_h5_open(const char *path, tri_h5 **out)
 {
+    TRI_AUTO(tri_h5) *h5 = NULL;
+    TRI_TRY(h5_new(path, &h5));
+    H5_LOCKED();
+    TRI_TRY(tri_h5_catalog_create(path, &h5->catalog));
+    *out = TRI_MOVE(h5);
+    return TRI_OK;
+}
+
+tri_status tri_h5_open_own(const char *path, tri_h5 **out)
+{
     TRI_TRY(TRI_SYS(access(path, R_OK), "opening %s", path));
     TRI_AUTO(tri_h5) *h5 = NULL;
     TRI_TRY(h5_new(path, &h5));
@@ -200,6 +214,7 @@ tri_status tri_h5_open(const char *path, tri_h5 **out)
 tri_status tri_h5_close(tri_h5 **h5)
 {
     TRI_AUTO(tri_h5) *closing = TRI_MOVE(*h5);
+    if (closing->catalog) return TRI_OK;
     H5_LOCKED();
     hid_t file = closing->file;
     closing->file = -1;
@@ -312,50 +327,37 @@ tri_status tri_h5_set_text(tri_h5 *h5, const char *object, const char *attribute
     return h5_attribute_set(h5, object, attribute, type, space, text);
 }
 
-/* Open an attribute; the caller closes it. Lock held. */
-static tri_status h5_attribute_open(tri_h5 *h5, const char *object, const char *attribute,
-                                    hid_t *out)
+static tri_status h5_attribute_find(const tri_h5 *h5, const char *object, const char *attribute,
+                                    const tri_h5_entry **out)
 {
-    *out = H5Aopen_by_name(h5->file, object, attribute, H5P_DEFAULT, H5P_DEFAULT);
-    TRI_TRY(
-        TRI_H5(*out, TRI_EFORMAT, "%s has no attribute '%s' on '%s'", h5->path, attribute, object));
+    *out = h5->catalog ? tri_h5_catalog_find(h5->catalog, object, attribute) : NULL;
+    TRI_CHECK(*out, TRI_EFORMAT, "%s has no attribute '%s' on '%s'", h5->path, attribute, object);
     return TRI_OK;
 }
 
 tri_status tri_h5_get_ints(tri_h5 *h5, const char *object, const char *attribute, int64_t count,
                            int64_t *values)
 {
-    H5_LOCKED();
-    hid_t id = -1;
-    TRI_TRY(h5_attribute_open(h5, object, attribute, &id));
-    TRI_AUTO(h5_id) closing = id;
-    TRI_AUTO(h5_id) space = H5Aget_space(closing);
-    TRI_AUTO(h5_id) type = H5Aget_type(closing);
-    int64_t there = H5Sget_simple_extent_npoints(space);
-    TRI_CHECK(there == count && H5Tget_class(type) == H5T_INTEGER, TRI_EFORMAT,
+    const tri_h5_entry *entry = NULL;
+    TRI_TRY(h5_attribute_find(h5, object, attribute, &entry));
+    TRI_CHECK(entry->record.kind == TRI_H5_INTEGER && entry->n_elements == count, TRI_EFORMAT,
               "%s: attribute '%s' of '%s' is not %lld integers", h5->path, attribute, object,
               (long long)count);
-    TRI_TRY(TRI_H5(H5Aread(closing, H5T_NATIVE_INT64, values), TRI_EIO,
-                   "reading attribute '%s' of '%s' of %s", attribute, object, h5->path));
+    memcpy(values, entry->more, (size_t)count * sizeof *values);
     return TRI_OK;
 }
 
 tri_status tri_h5_get_text(tri_h5 *h5, const char *object, const char *attribute, size_t bytes,
                            char *text)
 {
-    H5_LOCKED();
-    hid_t id = -1;
-    TRI_TRY(h5_attribute_open(h5, object, attribute, &id));
-    TRI_AUTO(h5_id) closing = id;
-    TRI_AUTO(h5_id) type = H5Aget_type(closing);
-    TRI_AUTO(h5_id) space = H5Aget_space(closing);
-    TRI_CHECK(H5Tget_class(type) == H5T_STRING && !H5Tis_variable_str(type) &&
-                  H5Sget_simple_extent_npoints(space) == 1 && H5Tget_size(type) < bytes + 1,
+    const tri_h5_entry *entry = NULL;
+    TRI_TRY(h5_attribute_find(h5, object, attribute, &entry));
+    size_t width = (size_t)entry->record.element_bytes;
+    TRI_CHECK(entry->record.kind == TRI_H5_TEXT && entry->n_elements == 1 && width < bytes + 1,
               TRI_EFORMAT, "%s: attribute '%s' of '%s' is not a text of less than %zu bytes",
               h5->path, attribute, object, bytes);
-    TRI_AUTO(h5_id) wanted = tri_h5_type_text(bytes);
-    TRI_TRY(TRI_H5(H5Aread(closing, wanted, text), TRI_EIO, "reading attribute '%s' of '%s' of %s",
-                   attribute, object, h5->path));
+    memset(text, 0, bytes);
+    memcpy(text, entry->more, width);
     text[bytes - 1] = '\0';
     return TRI_OK;
 }
@@ -484,6 +486,30 @@ static tri_status h5_dataset_describe(tri_h5_dataset *dataset)
     return TRI_OK;
 }
 
+/* A dataset of a catalogue, of numbers that can be read. */
+static tri_status h5_dataset_find(tri_h5_dataset *dataset)
+{
+    const tri_h5 *h5 = dataset->h5;
+    dataset->entry = tri_h5_catalog_find(h5->catalog, dataset->name, "");
+    if (!dataset->entry) {
+        char list[H5_LISTED_BYTES];
+        tri_h5_catalog_list(h5->catalog, sizeof list, list);
+        TRI_FAIL(TRI_EFORMAT, "%s has no dataset '%s'; it has:%s", h5->path, dataset->name, list);
+    }
+    const tri_h5_record *record = &dataset->entry->record;
+    TRI_CHECK(record->kind == TRI_H5_INTEGER || record->kind == TRI_H5_FLOAT, TRI_EFORMAT,
+              "dataset '%s' of %s holds neither integers nor floating-point numbers", dataset->name,
+              h5->path);
+    TRI_CHECK(record->n_dims >= 1 && record->n_dims <= TRI_MAX_DIMS, TRI_EFORMAT,
+              "dataset '%s' of %s has %d dimensions; 1 to %d can be read", dataset->name, h5->path,
+              record->n_dims, TRI_MAX_DIMS);
+    TRI_TRY(tri_h5_catalog_check(h5->catalog, dataset->entry));
+    dataset->box.n_dims = record->n_dims;
+    memcpy(dataset->box.count, record->shape, sizeof record->shape);
+    dataset->is_integer = record->kind == TRI_H5_INTEGER;
+    return TRI_OK;
+}
+
 tri_status tri_h5_dataset_open(tri_h5 *h5, const char *name, tri_h5_dataset **out)
 {
     TRI_AUTO(tri_h5_dataset) *dataset = NULL;
@@ -491,6 +517,11 @@ tri_status tri_h5_dataset_open(tri_h5 *h5, const char *name, tri_h5_dataset **ou
     dataset->h5 = h5;
     dataset->id = -1;
     TRI_TRY(tri_alloc_string(name, &dataset->name));
+    if (h5->catalog) {
+        TRI_TRY(h5_dataset_find(dataset));
+        *out = TRI_MOVE(dataset);
+        return TRI_OK;
+    }
     H5_LOCKED();
     dataset->id = H5Dopen2(h5->file, name, H5P_DEFAULT);
     if (dataset->id < 0) {
@@ -506,8 +537,10 @@ tri_status tri_h5_dataset_open(tri_h5 *h5, const char *name, tri_h5_dataset **ou
 void tri_h5_dataset_destroy(tri_h5_dataset **dataset)
 {
     if (!*dataset) return;
-    H5_LOCKED();
-    if ((*dataset)->id >= 0) H5Dclose((*dataset)->id);
+    if ((*dataset)->id >= 0) {
+        H5_LOCKED();
+        H5Dclose((*dataset)->id);
+    }
     TRI_FREE((*dataset)->name);
     TRI_FREE(*dataset);
 }
@@ -554,6 +587,8 @@ tri_status tri_h5_dataset_read(tri_h5_dataset *dataset, int64_t begin, int64_t n
     TRI_CHECK(begin >= 0 && n >= 0 && begin <= elements - n, TRI_EINVAL,
               "elements [%lld, %lld) of dataset '%s' of %s, which has %lld", (long long)begin,
               (long long)(begin + n), dataset->name, dataset->h5->path, (long long)elements);
+    if (dataset->entry)
+        return tri_h5_catalog_read(dataset->h5->catalog, dataset->entry, begin, n, dtype, out);
     tri_piece_box pieces[TRI_MAX_BOXES];
     int n_pieces = 0;
     tri_box_cut(&dataset->box, begin, n, pieces, &n_pieces);
@@ -569,17 +604,12 @@ tri_status tri_h5_dataset_read(tri_h5_dataset *dataset, int64_t begin, int64_t n
 
 tri_status tri_h5_read_text(tri_h5 *h5, const char *name, int64_t count, size_t width, char *out)
 {
-    H5_LOCKED();
-    hid_t id = H5Dopen2(h5->file, name, H5P_DEFAULT);
-    TRI_TRY(TRI_H5(id, TRI_EFORMAT, "%s has no dataset '%s'", h5->path, name));
-    TRI_AUTO(h5_id) dataset = id;
-    TRI_AUTO(h5_id) type = H5Dget_type(dataset);
-    TRI_AUTO(h5_id) space = H5Dget_space(dataset);
-    TRI_CHECK(H5Tget_class(type) == H5T_STRING && !H5Tis_variable_str(type) &&
-                  H5Tget_size(type) == width && H5Sget_simple_extent_npoints(space) == count,
+    const tri_h5_entry *entry = h5->catalog ? tri_h5_catalog_find(h5->catalog, name, "") : NULL;
+    TRI_CHECK(entry, TRI_EFORMAT, "%s has no dataset '%s'", h5->path, name);
+    TRI_CHECK(entry->record.kind == TRI_H5_TEXT && entry->record.element_bytes == (int64_t)width &&
+                  entry->n_elements == count,
               TRI_EFORMAT, "%s: dataset '%s' is not %lld texts of %zu bytes", h5->path, name,
               (long long)count, width);
-    TRI_TRY(TRI_H5(H5Dread(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, out), TRI_EIO,
-                   "reading dataset '%s' of %s", name, h5->path));
-    return TRI_OK;
+    TRI_TRY(tri_h5_catalog_check(h5->catalog, entry));
+    return tri_h5_catalog_read_bytes(h5->catalog, entry, out);
 }

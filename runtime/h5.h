@@ -3,7 +3,7 @@
  * datasets, and reading of integer datasets in pieces.
  *
  * HDF5 has state of its own per process and need not be thread-safe, and ranks may be threads: every
- * call here takes one lock of the process for its duration. Bulk data never passes through HDF5.
+ * call here that uses it takes one lock of the process for its duration. Bulk data never passes through HDF5.
  * Its own error text is part of our messages and is never printed. Files are written in the format of
  * HDF5 1.10 at the latest, which other tools read.
  */
@@ -19,8 +19,14 @@ typedef struct tri_h5 tri_h5;
  * collective. Errors: TRI_EIO with path and cause. */
 TRI_MUST_USE tri_status tri_h5_create(const char *path, int64_t user_bytes, tri_h5 **out);
 
-/* Open for reading. Not collective. Errors: TRI_EIO not there, TRI_EFORMAT not an HDF5 file. */
+/* Open for reading, whatever is in it: HDF5, which damaged or evil files may crash, looks at the file in a
+ * process of its own, and elements are read with plain reads. What needs HDF5 to be read (filters, other
+ * files' elements) is refused by name. Not collective. Errors: TRI_EIO not there, TRI_EFORMAT not an HDF5 file. Cost: a process. */
 TRI_MUST_USE tri_status tri_h5_open(const char *path, tri_h5 **out);
+
+/* Open with HDF5 itself a file that this program has written and nobody could change: for its datasets,
+ * also virtual ones; not for attributes and texts. Not collective. Errors: as tri_h5_open. */
+TRI_MUST_USE tri_status tri_h5_open_own(const char *path, tri_h5 **out);
 
 /* Close and say whether all was written (not: synced to disk). Not collective. Errors: TRI_EIO. */
 TRI_MUST_USE tri_status tri_h5_close(tri_h5 **h5);
@@ -93,8 +99,8 @@ int tri_h5_dataset_shape(const tri_h5_dataset *dataset, int64_t shape[TRI_MAX_DI
 bool tri_h5_dataset_is_integer(const tri_h5_dataset *dataset);
 int64_t tri_h5_dataset_parts(const tri_h5_dataset *dataset);
 
-/* Read elements [begin, begin + n), flattened row-major, as `dtype` (values beyond its range become its
- * nearest). Not collective. Errors: TRI_EINVAL range, TRI_EIO. */
+/* Read elements [begin, begin + n), flattened row-major, as `dtype`: integers as TRI_I32 or TRI_I64
+ * (values beyond its range become its nearest), others as what they are. Not collective. Errors: TRI_EINVAL range or type, TRI_EIO. */
 TRI_MUST_USE tri_status tri_h5_dataset_read(tri_h5_dataset *dataset, int64_t begin, int64_t n,
                                             tri_dtype dtype, void *out);
 

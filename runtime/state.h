@@ -38,11 +38,12 @@ typedef struct tri_row {
     int64_t shape[TRI_MAX_DIMS]; /* global */
     tri_place place;
     tri_init init;
-    bool decay;     /* parameters: weight decay applies (matrices and embeddings) */
-    bool zero_grad; /* parameters: true gradient is zero (key bias): rounding only */
-    int64_t begin;  /* flat range of this rank's box that is held here */
-    int64_t count;  /* elements held here; 0: nothing */
-    void *data;     /* count elements, contiguous; NULL on paper */
+    bool decay;      /* parameters: weight decay applies (matrices and embeddings) */
+    bool zero_grad;  /* parameters: true gradient is zero (key bias): rounding only */
+    bool vocabulary; /* dimension 0 counts token ids: may be resized on load; states inherit it */
+    int64_t begin;   /* flat range of this rank's box that is held here */
+    int64_t count;   /* elements held here; 0: nothing */
+    void *data;      /* count elements, contiguous; NULL on paper */
 } tri_row;
 
 typedef struct tri_state tri_state;

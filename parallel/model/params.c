@@ -169,6 +169,7 @@ static tri_status add(tri_model *model, tensor_spec spec, tri_param **where)
     if (spec.columns > 0) row->shape[1] = spec.columns;
     row->init = init_of(model, spec.tensor, spec.columns > 0);
     row->decay = spec.columns > 0;
+    row->vocabulary = spec.tensor == TRI_MODEL_EMBED_TOKEN || spec.tensor == TRI_MODEL_HEAD_WEIGHT;
     /* A constant added to all scores of a query does not change their softmax. */
     row->zero_grad = spec.tensor == TRI_MODEL_K_BIAS && !model->family->rotary;
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* A one-dimensional (or flattened) integer dataset of an HDF5 file, in any layout: contiguous,
- * chunked, compressed, virtual. It is read in pieces through the door runtime/h5.h, not mapped.
+/* A one-dimensional (or flattened) integer dataset of an HDF5 file, contiguous or in plain chunks. It is
+ * read in pieces through the door runtime/h5.h, not mapped; HDF5 does not touch the file in this process.
  */
 #include "runtime/data/token_file.h"
 

@@ -2,15 +2,18 @@
 // TEST ranks=1 timeout=120 alone args=step
 // TEST ranks=2 timeout=120 args=scaling
 // TEST ranks=1 timeout=120 args=schedule
+// TEST ranks=1,2 timeout=120 args=checkpoint
 /* Benchmarks at tiny sizes, through the command: every line is JSON with the keys that readers rely on,
  * shares are those of the values, and wrong options are answered. Rates are not judged here.
  */
 #include "launch/commands.h"
 #include "runtime/base/alloc.h"
 #include "runtime/coll.h"
+#include "tests/folder.h"
 #include "tests/test.h"
 
 #include <cjson/cJSON.h>
+#include <errno.h>
 #include <unistd.h>
 
 enum { MAX_WORDS = 40 };
@@ -74,6 +77,19 @@ static int check_lines(FILE *out, const char *name, double *share)
         }
         cJSON_Delete(line);
     }
+    return found;
+}
+
+/* The number of lines that are called `name`. */
+static int count_lines(FILE *out, const char *name)
+{
+    char text[1024];
+    char key[128];
+    int found = 0;
+    rewind(out);
+    snprintf(key, sizeof key, "{\"name\": \"%s\",", name);
+    while (fgets(text, sizeof text, out))
+        found += strncmp(text, key, strlen(key)) == 0;
     return found;
 }
 
@@ -179,5 +195,58 @@ TRI_TEST(schedule_reports)
     return TRI_OK;
 }
 
+/* Lines of one run of `bench checkpoint`: every promised name, and nothing is left behind. */
+TRI_TEST(checkpoint_reports)
+{
+    if (!is_asked("checkpoint")) return TRI_OK;
+    static const char *const names[] = {"checkpoint.save", "checkpoint.load.warm"};
+    static const char *const others[] = {"checkpoint.save.plain", "checkpoint.save.memory",
+                                         "checkpoint.load.memory"};
+    TRI_AUTO(tri_folder) *folder = NULL;
+    TRI_TRY(tri_folder_create(&folder));
+    tri_session session = {.env = {.local_ranks = 2}};
+    FILE *out = tmpfile();
+    char words[400];
+    snprintf(words, sizeof words,
+             "checkpoint --json --threads 1 --size small --rounds 1 --dir %s/made", folder->path);
+    TRI_TRY(forgive_noise(bench(&session, words, out)));
+    bool is_root = tri_comm_rank(session.world) == 0;
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        double share = 0;
+        EXPECT(check_lines(out, names[i], &share) == is_root, "one line of %s", names[i]);
+        EXPECT(!is_root || share > 0, "share %g of %s", share, names[i]);
+    }
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
+        EXPECT(count_lines(out, others[i]) == is_root, "one line of %s", others[i]);
+    EXPECT(rmdir(tri_folder_at(folder, "made")) == 0 || errno == ENOENT || !is_root,
+           "files are left in %s", folder->file);
+    fclose(out);
+    tri_session_close(&session);
+    return TRI_OK;
+}
+
+TRI_TEST(checkpoint_refuses)
+{
+    if (!is_asked("checkpoint") || tri_comm_is_launched()) return TRI_OK;
+    static const struct {
+        const char *words, *part;
+    } cases[] = {
+        {"checkpoint --threads 1 --size big", "--size 'big': takes 124m or small"},
+        {"checkpoint --threads 1 --rounds 0", "--rounds '0'"                     },
+        {"checkpoint --threads 1 --layers 3", "'--layers' is unknown"            },
+        {"checkpoint --threads 1 --dir",      "'--dir' is unknown or its value"  },
+        {"checkpoint --threads 1 more",       "'more' is no option"              },
+    };
+    FILE *out = tmpfile();
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        tri_session session = {.env = {.local_ranks = 1}};
+        EXPECT_STATUS(bench(&session, cases[i].words, out), TRI_EINVAL, cases[i].part);
+        tri_session_close(&session);
+    }
+    fclose(out);
+    return TRI_OK;
+}
+
 TRI_TEST_MAIN(TRI_TEST_ROW(step_reports), TRI_TEST_ROW(step_refuses), TRI_TEST_ROW(scaling_reports),
-              TRI_TEST_ROW(schedule_reports))
+              TRI_TEST_ROW(schedule_reports), TRI_TEST_ROW(checkpoint_reports),
+              TRI_TEST_ROW(checkpoint_refuses))

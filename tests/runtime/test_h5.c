@@ -155,7 +155,7 @@ static tri_status raw_round_trip(tri_dtype dtype)
     close(fd);
 
     float got[CELLS];
-    TRI_TRY(tri_h5_open(in_folder("r.h5"), &h5));
+    TRI_TRY(tri_h5_open_own(in_folder("r.h5"), &h5));
     TRI_AUTO(tri_h5_dataset) *dataset = NULL;
     TRI_TRY(tri_h5_dataset_open(h5, "x/second", &dataset));
     TRI_TRY(tri_h5_dataset_read(dataset, 0, CELLS, TRI_F32, got));
@@ -195,7 +195,7 @@ TRI_TEST(virtual_datasets_show_sources_and_gaps)
 
     float got[12];
     int64_t gap[12];
-    TRI_TRY(tri_h5_open(in_folder("view.h5"), &h5));
+    TRI_TRY(tri_h5_open_own(in_folder("view.h5"), &h5));
     TRI_AUTO(tri_h5_dataset) *whole = NULL;
     TRI_AUTO(tri_h5_dataset) *nothing = NULL;
     TRI_TRY(tri_h5_dataset_open(h5, "whole", &whole));

@@ -1,0 +1,344 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Reading by the catalogue. Whatever the child said is taken for hostile: every place lies in the file, or
+ * the dataset is refused.
+ */
+#include "runtime/h5/catalog.h"
+
+#include "runtime/base/alloc.h"
+#include "runtime/base/int.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { CATALOG_PIECE_BYTES = 4096, CATALOG_MAX_MORE_BYTES = TRI_H5_MAX_CHUNKS * 8 };
+
+struct tri_h5_catalog {
+    char *path;
+    int fd;
+    int64_t file_bytes;
+    tri_h5_entry *entries;
+    int64_t n_entries, capacity;
+};
+
+void tri_h5_catalog_destroy(tri_h5_catalog **catalog)
+{
+    if (!*catalog) return;
+    for (int64_t i = 0; i < (*catalog)->n_entries; i++)
+        TRI_FREE((*catalog)->entries[i].more);
+    if ((*catalog)->fd >= 0) close((*catalog)->fd);
+    TRI_FREE((*catalog)->entries);
+    TRI_FREE((*catalog)->path);
+    TRI_FREE(*catalog);
+}
+
+/* All of `n` bytes of the pipe; false where it ends before. */
+static bool catalog_receive(int pipe, void *data, int64_t n)
+{
+    char *at = data;
+    while (n > 0) {
+        ssize_t got = read(pipe, at, (size_t)n);
+        if (got < 0 && errno == EINTR) continue;
+        if (got <= 0) return false;
+        at += got;
+        n -= got;
+    }
+    return true;
+}
+
+static void catalog_refuse(tri_h5_record *record, const char *why)
+{
+    if (!record->refusal[0]) snprintf(record->refusal, sizeof record->refusal, "%s", why);
+}
+
+static bool catalog_fits(const tri_h5_catalog *catalog, int64_t offset, int64_t bytes)
+{
+    return offset >= 0 && bytes <= catalog->file_bytes && offset <= catalog->file_bytes - bytes;
+}
+
+/* The chunks of a dataset lie in the file, as many as its shape wants. */
+static void catalog_check_chunks(const tri_h5_catalog *catalog, tri_h5_entry *entry)
+{
+    tri_h5_record *r = &entry->record;
+    const int64_t *offsets = (const int64_t *)(const void *)entry->more;
+    int64_t n = 1;
+    int64_t elements = 1;
+    bool ok = r->n_dims > 0;
+    for (int d = 0; ok && d < r->n_dims; d++) {
+        ok = r->chunk[d] > 0 && elements <= catalog->file_bytes / r->chunk[d];
+        elements *= ok ? r->chunk[d] : 1;
+        int64_t grid = ok ? (r->shape[d] - 1) / r->chunk[d] + 1 : 1;
+        ok = ok && grid <= TRI_H5_MAX_CHUNKS / n;
+        n *= ok ? grid : 1;
+    }
+    ok = ok && r->n_bytes == n * (int64_t)sizeof *offsets &&
+         elements <= catalog->file_bytes / r->element_bytes;
+    for (int64_t i = 0; ok && i < n; i++)
+        ok = catalog_fits(catalog, offsets[i], elements * r->element_bytes);
+    if (!ok) catalog_refuse(r, "has chunks that do not lie in the file");
+}
+
+/* Shape, size and place make sense for a file of this size. */
+static tri_status catalog_check_entry(const tri_h5_catalog *catalog, tri_h5_entry *entry)
+{
+    tri_h5_record *r = &entry->record;
+    r->object[TRI_H5_NAME_BYTES - 1] = '\0';
+    r->attribute[TRI_H5_NAME_BYTES - 1] = '\0';
+    r->refusal[sizeof r->refusal - 1] = '\0';
+    entry->n_elements = 1;
+    bool ok = r->n_dims >= 0 && r->n_dims <= TRI_MAX_DIMS && r->element_bytes > 0;
+    if (!ok) catalog_refuse(r, "has no type or shape that can be read");
+    for (int d = 0; ok && d < r->n_dims; d++)
+        ok = r->shape[d] >= 0;
+    if (ok && r->n_dims > 0) {
+        ok = tri_product(r->n_dims, r->shape, &entry->n_elements) == TRI_OK;
+        tri_err_clear();
+    }
+    if (!ok) catalog_refuse(r, "has no shape that can be read");
+    if (!ok) entry->n_elements = 0;
+    if (r->attribute[0]) {
+        TRI_CHECK(ok && r->n_bytes == entry->n_elements * r->element_bytes, TRI_EFORMAT,
+                  "%s: attribute '%s' makes no sense", catalog->path, r->attribute);
+        return TRI_OK;
+    }
+    if (r->refusal[0] || entry->n_elements == 0) return TRI_OK;
+    if (entry->n_elements > catalog->file_bytes / r->element_bytes)
+        catalog_refuse(r, "is larger than the file");
+    else if (r->chunk[0])
+        catalog_check_chunks(catalog, entry);
+    else if (r->offset < 0)
+        catalog_refuse(r, "was never written");
+    else if (!catalog_fits(catalog, r->offset, entry->n_elements * r->element_bytes))
+        catalog_refuse(r, "ends beyond the end of the file");
+    return TRI_OK;
+}
+
+static tri_status catalog_add(tri_h5_catalog *catalog, const tri_h5_record *record, int pipe)
+{
+    TRI_CHECK(record->n_bytes >= 0 && record->n_bytes <= CATALOG_MAX_MORE_BYTES, TRI_EFORMAT,
+              "%s: an object with %lld bytes to tell", catalog->path, (long long)record->n_bytes);
+    if (catalog->n_entries == catalog->capacity) {
+        int64_t capacity = 2 * catalog->capacity + 32;
+        TRI_TRY(tri_alloc_grow((void **)&catalog->entries, catalog->n_entries, capacity,
+                               sizeof *catalog->entries));
+        catalog->capacity = capacity;
+    }
+    tri_h5_entry *entry = &catalog->entries[catalog->n_entries];
+    *entry = (tri_h5_entry){.record = *record};
+    if (record->n_bytes) TRI_TRY(tri_alloc((void **)&entry->more, 1, (size_t)record->n_bytes));
+    catalog->n_entries++;
+    TRI_CHECK(catalog_receive(pipe, entry->more, record->n_bytes), TRI_EFORMAT,
+              "%s is not an intact HDF5 file: HDF5 did not survive it", catalog->path);
+    return catalog_check_entry(catalog, entry);
+}
+
+/* Take what the child tells, up to the end record. */
+static tri_status catalog_take(tri_h5_catalog *catalog, int pipe)
+{
+    for (;;) {
+        tri_h5_record record;
+        TRI_CHECK(catalog_receive(pipe, &record, (int64_t)sizeof record), TRI_EFORMAT,
+                  "%s is not an intact HDF5 file: HDF5 did not survive it", catalog->path);
+        if (!record.is_end) {
+            TRI_TRY(catalog_add(catalog, &record, pipe));
+            continue;
+        }
+        TRI_CHECK(!record.refusal[0], TRI_EFORMAT, "%s is not an intact HDF5 file: HDF5: %.95s",
+                  catalog->path, record.refusal);
+        return TRI_OK;
+    }
+}
+
+static tri_status catalog_open(const char *path, tri_h5_catalog *catalog)
+{
+    struct stat about;
+    catalog->fd = open(path, O_RDONLY | O_CLOEXEC);
+    TRI_TRY(TRI_SYS(catalog->fd, "opening %s", path));
+    TRI_TRY(TRI_SYS(fstat(catalog->fd, &about), "opening %s", path));
+    TRI_CHECK(S_ISREG(about.st_mode), TRI_EIO, "opening %s: not a regular file", path);
+    catalog->file_bytes = about.st_size;
+    return TRI_OK;
+}
+
+tri_status tri_h5_catalog_create(const char *path, tri_h5_catalog **out)
+{
+    TRI_AUTO(tri_h5_catalog) *catalog = NULL;
+    TRI_TRY(TRI_NEW(&catalog));
+    catalog->fd = -1;
+    TRI_TRY(tri_alloc_string(path, &catalog->path));
+    TRI_TRY(catalog_open(path, catalog));
+    int pipe = -1;
+    int child = -1;
+    TRI_TRY(tri_h5_survey_start(catalog->fd, catalog->file_bytes, &pipe, &child));
+    tri_status rc = catalog_take(catalog, pipe);
+    close(pipe); /* where it was not heard out, the child ends by its next write */
+    while (waitpid(child, NULL, 0) == -1 && errno == EINTR)
+        continue;
+    TRI_TRY(rc);
+    *out = TRI_MOVE(catalog);
+    return TRI_OK;
+}
+
+const tri_h5_entry *tri_h5_catalog_find(const tri_h5_catalog *catalog, const char *object,
+                                        const char *attribute)
+{
+    while (*object == '/')
+        object++;
+    for (int64_t i = 0; i < catalog->n_entries; i++) {
+        const tri_h5_record *r = &catalog->entries[i].record;
+        if (strcmp(r->object, object) == 0 && strcmp(r->attribute, attribute) == 0)
+            return &catalog->entries[i];
+    }
+    return NULL;
+}
+
+void tri_h5_catalog_list(const tri_h5_catalog *catalog, size_t bytes, char *text)
+{
+    size_t used = 0;
+    text[0] = '\0';
+    for (int64_t i = 0; i < catalog->n_entries; i++) {
+        const tri_h5_record *r = &catalog->entries[i].record;
+        if (r->attribute[0]) continue;
+        if (used + strlen(r->object) + 6 > bytes) {
+            snprintf(text + used, bytes - used, " ...");
+            return;
+        }
+        used += (size_t)snprintf(text + used, bytes - used, " %s", r->object);
+    }
+    if (!used) snprintf(text, bytes, " (no dataset at all)");
+}
+
+tri_status tri_h5_catalog_check(const tri_h5_catalog *catalog, const tri_h5_entry *entry)
+{
+    const tri_h5_record *r = &entry->record;
+    TRI_CHECK(!r->refusal[0], TRI_EFORMAT,
+              "dataset '%s' of %s %s; `h5repack -l CONTI -f NONE OLD NEW` makes a file of plain "
+              "datasets",
+              r->object, catalog->path, r->refusal);
+    return TRI_OK;
+}
+
+static tri_status catalog_pread(const tri_h5_catalog *catalog, void *data, int64_t n, int64_t at)
+{
+    char *to = data;
+    while (n > 0) {
+        ssize_t got = pread(catalog->fd, to, (size_t)tri_min64(n, 1 << 30), at);
+        if (got < 0 && errno == EINTR) continue;
+        TRI_TRY(TRI_SYS(got, "reading %lld bytes at offset %lld of %s", (long long)n, (long long)at,
+                        catalog->path));
+        TRI_CHECK(got > 0, TRI_EFORMAT, "%s ends at byte %lld: it has become shorter",
+                  catalog->path, (long long)at);
+        to += got;
+        at += got;
+        n -= got;
+    }
+    return TRI_OK;
+}
+
+/* Where element `index` lies, and how many from it on follow one another in the file. */
+static int64_t catalog_place(const tri_h5_entry *entry, int64_t index, int64_t *run)
+{
+    const tri_h5_record *r = &entry->record;
+    if (!r->chunk[0]) {
+        *run = entry->n_elements - index;
+        return r->offset + index * r->element_bytes;
+    }
+    int64_t at[TRI_MAX_DIMS] = {0};
+    int64_t rest = index;
+    for (int d = r->n_dims - 1; d >= 0; d--) {
+        at[d] = rest % r->shape[d];
+        rest /= r->shape[d];
+    }
+    int64_t chunk = 0;
+    int64_t inside = 0;
+    for (int d = 0; d < r->n_dims; d++) {
+        chunk = chunk * ((r->shape[d] - 1) / r->chunk[d] + 1) + at[d] / r->chunk[d];
+        inside = inside * r->chunk[d] + at[d] % r->chunk[d];
+    }
+    int last = r->n_dims - 1;
+    *run = tri_min64(r->chunk[last] - at[last] % r->chunk[last], r->shape[last] - at[last]);
+    int64_t offset = 0;
+    memcpy(&offset, entry->more + (size_t)chunk * sizeof offset, sizeof offset);
+    return offset + inside * r->element_bytes;
+}
+
+/* One integer of the file; unsigned ones beyond int64 become its largest. */
+static int64_t catalog_integer(const tri_h5_record *r, const unsigned char *bytes)
+{
+    uint64_t value = 0;
+    int n = (int)r->element_bytes;
+    for (int i = 0; i < n; i++)
+        value |= (uint64_t)bytes[r->is_big_endian ? n - 1 - i : i] << (8 * i);
+    if (r->is_signed && n < 8 && value >> (8 * n - 1)) value |= UINT64_MAX << (8 * n);
+    if (!r->is_signed && value > (uint64_t)INT64_MAX) return INT64_MAX;
+    return (int64_t)value;
+}
+
+static void catalog_put(int64_t value, tri_dtype dtype, char *out)
+{
+    if (dtype == TRI_I64) {
+        memcpy(out, &value, sizeof value);
+        return;
+    }
+    int32_t narrow = value > INT32_MAX ? INT32_MAX : value < INT32_MIN ? INT32_MIN : (int32_t)value;
+    memcpy(out, &narrow, sizeof narrow);
+}
+
+static tri_status catalog_read_integers(const tri_h5_catalog *catalog, const tri_h5_entry *entry,
+                                        int64_t begin, int64_t n, tri_dtype dtype, char *out)
+{
+    unsigned char piece[CATALOG_PIECE_BYTES];
+    const tri_h5_record *r = &entry->record;
+    while (n > 0) {
+        int64_t run = 0;
+        int64_t at = catalog_place(entry, begin, &run);
+        run = tri_min64(tri_min64(run, n), CATALOG_PIECE_BYTES / r->element_bytes);
+        TRI_TRY(catalog_pread(catalog, piece, run * r->element_bytes, at));
+        for (int64_t i = 0; i < run; i++, out += tri_dtype_bytes(dtype))
+            catalog_put(catalog_integer(r, piece + i * r->element_bytes), dtype, out);
+        begin += run;
+        n -= run;
+    }
+    return TRI_OK;
+}
+
+/* Elements as they are in the file. */
+static tri_status catalog_read_plain(const tri_h5_catalog *catalog, const tri_h5_entry *entry,
+                                     int64_t begin, int64_t n, char *out)
+{
+    int64_t bytes = entry->record.element_bytes;
+    while (n > 0) {
+        int64_t run = 0;
+        int64_t at = catalog_place(entry, begin, &run);
+        run = tri_min64(run, n);
+        TRI_TRY(catalog_pread(catalog, out, run * bytes, at));
+        out += run * bytes;
+        begin += run;
+        n -= run;
+    }
+    return TRI_OK;
+}
+
+tri_status tri_h5_catalog_read(const tri_h5_catalog *catalog, const tri_h5_entry *entry,
+                               int64_t begin, int64_t n, tri_dtype dtype, void *out)
+{
+    const tri_h5_record *r = &entry->record;
+    bool same_type = r->kind == TRI_H5_FLOAT && r->dtype == (int32_t)dtype;
+    bool is_integer = r->kind == TRI_H5_INTEGER && (dtype == TRI_I32 || dtype == TRI_I64);
+    bool is_plain = is_integer && r->is_signed && !r->is_big_endian &&
+                    (size_t)r->element_bytes == tri_dtype_bytes(dtype);
+    TRI_CHECK(same_type || is_integer, TRI_EINVAL, "dataset '%s' of %s does not hold %s", r->object,
+              catalog->path, tri_dtype_name(dtype));
+    if (same_type || is_plain) return catalog_read_plain(catalog, entry, begin, n, out);
+    return catalog_read_integers(catalog, entry, begin, n, dtype, out);
+}
+
+tri_status tri_h5_catalog_read_bytes(const tri_h5_catalog *catalog, const tri_h5_entry *entry,
+                                     void *out)
+{
+    return catalog_read_plain(catalog, entry, 0, entry->n_elements, out);
+}
