@@ -134,7 +134,7 @@ TRI_MUST_USE static inline tri_status logical_read(const logical *like, const ch
     TRI_TRY(TRI_NEW(&l));
     int n = snprintf(path, sizeof path, "%s/universal.h5", folder);
     TRI_CHECK(n > 0 && (size_t)n < sizeof path, TRI_EINVAL, "%s is too long", folder);
-    TRI_TRY(tri_h5_open(path, &h5));
+    TRI_TRY(tri_h5_open_own(path, &h5));
     for (int i = 0; i < like->n_rows; i++) {
         const tri_row *row = &like->rows[i].row;
         logical_row *whole = NULL;
