@@ -8,14 +8,29 @@
 
 enum { CHECKPOINT_NAMES_BYTES = 256 };
 
+static const char list_more[] = "    --json          an object a line\n";
+static const char verify_more[] =
+    "    --json          an object for each checkpoint, a line each\n";
+static const char convert_more[] =
+    "    --layout L      parallel.* and batch.micro of a job spec, or such keys as key=value:\n"
+    "                    further ones stand behind DIR\n"
+    "    --ranks N       that the layout is for (those that it says)\n"
+    "    --consolidate   write one plain HDF5 file, in which every row is a whole dataset\n"
+    "    --verify        read and compare all bytes of the source first\n";
+
+#define TOOL(name, usage, doc)                                \
+    {                                                         \
+#name, usage, doc, name##_more, tri_checkpoint_##name \
+    }
+
 const tri_checkpoint_tool *tri_checkpoint_tools(void)
 {
     static const tri_checkpoint_tool list[] = {
-        {"list",   "DIR [--json]",      "the checkpoints of a folder or a run, newest first",
-         "    --json   an object a line\n",                                                         tri_checkpoint_list  },
-        {"verify", "CKPT|DIR [--json]", "read every byte and name all damage",
-         "    --json   an object for each checkpoint, a line each\n",                               tri_checkpoint_verify},
-        {NULL,     NULL,                NULL,                                                 NULL, NULL                 },
+        TOOL(list, "DIR [--json]", "the checkpoints of a folder or a run, newest first"),
+        TOOL(verify, "CKPT|DIR [--json]", "read every byte and name all damage"),
+        TOOL(convert, "CKPT DIR --layout L [key=value ...] | CKPT FILE.h5 --consolidate",
+             "for another layout, by links and without copying; or into one file"),
+        {NULL, NULL, NULL, NULL, NULL},
     };
     return list;
 }

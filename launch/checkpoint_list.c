@@ -4,6 +4,7 @@
 #include "launch/checkpoint.h"
 #include "launch/checkpoint_text.h"
 #include "runtime/agree.h"
+#include "runtime/json.h"
 
 #include <getopt.h>
 #include <stdio.h>
@@ -84,7 +85,7 @@ static void print_text(const list_line *line)
 static void print_json(const char *dir, const list_line *line)
 {
     printf("{\"name\": \"%s\", \"dir\": ", line->entry->name);
-    tri_checkpoint_json_text(stdout, dir);
+    tri_json_quote(stdout, dir);
     printf(", \"state\": \"%s\", \"time\": %lld", state_of(line), (long long)line->when);
     if (line->entry->state == TRI_FOLDER_COMMITTED)
         printf(", \"step\": %lld, \"sequence\": %lld", (long long)line->head.step,
@@ -97,12 +98,12 @@ static void print_json(const char *dir, const list_line *line)
             printf("%s\"%s\": %lld", a ? ", " : "", tri_axis_name((tri_axis)a),
                    (long long)line->head.axis[a]);
         printf("}, \"version\": ");
-        tri_checkpoint_json_text(stdout, line->head.version);
+        tri_json_quote(stdout, line->head.version);
         printf(", \"resumes\": %s", line->is_next ? "true" : "false");
     }
     if (line->error.text[0]) {
         printf(", \"why\": ");
-        tri_checkpoint_json_text(stdout, line->error.text);
+        tri_json_quote(stdout, line->error.text);
     }
     printf("}\n");
 }

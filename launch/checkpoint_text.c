@@ -2,8 +2,6 @@
 /* Texts of the tools for checkpoints. */
 #include "launch/checkpoint_text.h"
 
-#include <string.h>
-
 void tri_checkpoint_time(time_t when, char *out, size_t bytes)
 {
     struct tm parts;
@@ -32,20 +30,6 @@ void tri_checkpoint_mesh(const int64_t axis[TRI_AXES], char *out, size_t bytes)
             n += (size_t)snprintf(out + n, bytes - n, "%s%s %lld", n ? ", " : "",
                                   tri_axis_name((tri_axis)a), (long long)axis[a]);
     if (n == 0) snprintf(out, bytes, "one rank");
-}
-
-void tri_checkpoint_json_text(FILE *stream, const char *text)
-{
-    fputc('"', stream);
-    for (const char *c = text; *c; c++) {
-        if (*c == '"' || *c == '\\')
-            fprintf(stream, "\\%c", *c);
-        else if ((unsigned char)*c < ' ')
-            fprintf(stream, "\\u%04x", (unsigned)*c);
-        else
-            fputc(*c, stream);
-    }
-    fputc('"', stream);
 }
 
 void tri_checkpoint_json_numbers(FILE *stream, int n, const int64_t *numbers)

@@ -17,9 +17,6 @@ void tri_checkpoint_bytes(int64_t n_bytes, char *out, size_t bytes);
 /* "data 2, tensor 4"; "one rank". Not collective. */
 void tri_checkpoint_mesh(const int64_t axis[TRI_AXES], char *out, size_t bytes);
 
-/* A text as JSON has it, in quotes. Not collective. */
-void tri_checkpoint_json_text(FILE *stream, const char *text);
-
 /* Whole numbers as JSON has a list of them. Not collective. */
 void tri_checkpoint_json_numbers(FILE *stream, int n, const int64_t *numbers);
 

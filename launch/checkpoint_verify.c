@@ -8,6 +8,7 @@
 #include "runtime/agree.h"
 #include "runtime/base/alloc.h"
 #include "runtime/base/clock.h"
+#include "runtime/json.h"
 
 #include <getopt.h>
 #include <stdio.h>
@@ -89,10 +90,10 @@ static void print_text(const char *path, const tri_verify_report *report, double
 static void print_finding(const tri_verify_finding *finding)
 {
     printf("{\"kind\": \"%s\", \"file\": ", tri_verify_kind_name(finding->kind));
-    tri_checkpoint_json_text(stdout, finding->file);
+    tri_json_quote(stdout, finding->file);
     if (finding->kind == TRI_VERIFY_ROW) {
         printf(", \"row\": ");
-        tri_checkpoint_json_text(stdout, finding->row);
+        tri_json_quote(stdout, finding->row);
         printf(", \"start\": ");
         tri_checkpoint_json_numbers(stdout, finding->box.n_dims, finding->box.start);
         printf(", \"count\": ");
@@ -102,14 +103,14 @@ static void print_finding(const tri_verify_finding *finding)
                (long long)finding->begin, (long long)finding->end);
     }
     printf(", \"why\": ");
-    tri_checkpoint_json_text(stdout, finding->why);
+    tri_json_quote(stdout, finding->why);
     printf("}");
 }
 
 static void print_json(const char *path, const tri_verify_report *report, double seconds)
 {
     printf("{\"path\": ");
-    tri_checkpoint_json_text(stdout, path);
+    tri_json_quote(stdout, path);
     printf(", \"sound\": %s, \"files\": %lld, \"rows\": %lld, \"boxes\": %lld, \"bytes\": %lld, "
            "\"seconds\": %.6f, \"findings\": %lld, \"damage\": [",
            report->n_findings ? "false" : "true", (long long)report->n_files,

@@ -96,6 +96,15 @@ static tri_status take_lock(tri_run_dir *run)
     return TRI_OK;
 }
 
+tri_status tri_run_dir_lock(const char *path, tri_run_dir *out)
+{
+    tri_run_dir run = {.lock = -1};
+    TRI_TRY(join(run.path, path, ""));
+    TRI_TRY(take_lock(&run));
+    *out = run;
+    return TRI_OK;
+}
+
 static bool is_marked(const char *path)
 {
     char begin[sizeof spec_mark] = "";

@@ -31,6 +31,10 @@ TRI_MUST_USE tri_status tri_run_dir_open(const tri_spec *spec, tri_comm *world, 
 /* The same without ranks: one process. Not collective. Errors: as above. */
 TRI_MUST_USE tri_status tri_run_dir_claim(const tri_spec *spec, tri_run_dir *out);
 
+/* Keep jobs out of the folder of a run that is there, until tri_run_dir_close. Not collective. Writes: out's
+ * path and lock. Errors: TRI_EINVAL a job is running in it; TRI_EIO. */
+TRI_MUST_USE tri_status tri_run_dir_lock(const char *path, tri_run_dir *out);
+
 /* Say that the run is finished after `step` steps. Not collective: rank 0. Errors: TRI_EIO. */
 TRI_MUST_USE tri_status tri_run_dir_finish(const tri_run_dir *run, int64_t step);
 

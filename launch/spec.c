@@ -190,6 +190,18 @@ tri_status tri_spec_read(const char *path, int n_overrides, const char *const *o
     return TRI_OK;
 }
 
+tri_status tri_spec_override(tri_spec *spec, int n_overrides, const char *const *overrides)
+{
+    tri_spec changed = *spec;
+    char folder[PATH_MAX];
+    spec_builder builder = {.spec = &changed, .origin = "command line", .folder = folder};
+    TRI_TRY(folder_of(".", folder));
+    for (int i = 0; i < n_overrides; i++)
+        TRI_TRY(read_override(&builder, overrides[i]));
+    *spec = changed;
+    return TRI_OK;
+}
+
 tri_status tri_spec_dump(const tri_spec *spec, char **out)
 {
     char *text = NULL;

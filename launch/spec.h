@@ -71,6 +71,10 @@ TRI_MUST_USE tri_status tri_spec_read(const char *path, int n_overrides,
 TRI_MUST_USE tri_status tri_spec_parse(const char *text, size_t n_bytes, const char *origin,
                                        tri_spec *out);
 
+/* Apply `key=value` overrides to a spec. Not collective. Errors: TRI_EINVAL; the spec is as it was. */
+TRI_MUST_USE tri_status tri_spec_override(tri_spec *spec, int n_overrides,
+                                          const char *const *overrides);
+
 /* Fill in what is automatic for `n_ranks` ranks and check what one key alone cannot tell: mesh
  * product, batch = parts * micro * accumulation, model, optimizer, schedule. Not collective.
  * Errors: TRI_EINVAL with keys, reason and the nearest legal values. */
