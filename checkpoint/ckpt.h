@@ -129,6 +129,10 @@ typedef struct tri_ckpt_load_args {
  */
 TRI_MUST_USE tri_status tri_ckpt_load(const tri_ckpt_load_args *args);
 
+/* Has the checkpoint rows of the same names, for these roles, as the job? Nothing is loaded. Collective: world.
+ * Writes: *same. Errors: TRI_EFORMAT, TRI_EIO: the manifest cannot be read. */
+TRI_MUST_USE tri_status tri_ckpt_has_rows(const tri_ckpt_load_args *args, bool *same);
+
 /* Read every byte of a checkpoint and compare all checksums. Not collective. Errors: TRI_EFORMAT the
  * first damage found, with file and row; TRI_EIO. */
 TRI_MUST_USE tri_status tri_ckpt_verify(const char *path);

@@ -235,8 +235,8 @@ static tri_status check_vocabulary(const load_check *check)
               "checkpoint.resize_vocab: true %s",
               check->args->path, have, need, m->rows[first].name, change);
     tri_log(is_zero ? TRI_LOG_INFO : TRI_LOG_WARN,
-            "checkpoint %s: %lld rows go from a vocabulary of %lld ids to one of %lld: %s",
-            check->args->path, (long long)n, have, need, change);
+            "checkpoint %s: a vocabulary of %lld ids becomes one of %lld (%lld row%s): %s",
+            check->args->path, have, need, (long long)n, n == 1 ? "" : "s", change);
     return TRI_OK;
 }
 
@@ -258,4 +258,29 @@ tri_status tri_load_check(const tri_ckpt_load_args *args, const tri_manifest *m,
     TRI_TRY(tri_allreduce(args->world, all, TRI_MAX, NULL));
     TRI_TRY(tri_agree(args->world, check_all(&check)));
     return tri_agree(args->world, whole ? check_root(&check) : TRI_OK);
+}
+
+tri_status tri_ckpt_has_rows(const tri_ckpt_load_args *args, bool *same)
+{
+    TRI_AUTO(tri_manifest) *whole = NULL;
+    TRI_AUTO(tri_manifest) *m = NULL;
+    TRI_AUTO(load_seen_rows) seen = NULL;
+    bool root = tri_comm_rank(args->world) == 0;
+    TRI_TRY(tri_agree(args->world, root ? tri_manifest_read(args->path, &whole) : TRI_OK));
+    TRI_TRY(tri_manifest_broadcast(args->world, whole, &m));
+    TRI_TRY(tri_agree(args->world, TRI_NEW_ARRAY(m->head.n_rows, &seen)));
+    int64_t differs = 0;
+    for (int i = 0; i < tri_state_rows(args->state); i++) {
+        const tri_row *row = tri_state_row(args->state, i);
+        int64_t index = tri_manifest_find(m, row->name);
+        if (index >= 0) seen[index].is_seen = 1;
+        if (index < 0 && tri_load_wants(args, (int)row->role)) differs = 1;
+    }
+    tri_span all = tri_span_make(seen, LOAD_SEEN_NUMBERS * m->head.n_rows, TRI_I64);
+    TRI_TRY(tri_allreduce(args->world, all, TRI_MAX, NULL));
+    for (int64_t i = 0; i < m->head.n_rows; i++)
+        if (!seen[i].is_seen && tri_load_wants(args, m->rows[i].role)) differs = 1;
+    TRI_TRY(tri_allreduce(args->world, tri_span_make(&differs, 1, TRI_I64), TRI_MAX, NULL));
+    *same = !differs;
+    return TRI_OK;
 }

@@ -6,6 +6,7 @@
 #include "launch/job_impl.h"
 #include "runtime/base/alloc.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -189,16 +190,41 @@ tri_status tri_job_initialise(tri_job *job)
     return TRI_OK;
 }
 
-tri_status tri_job_load(tri_job *job, const char *path)
+/* States of the optimizer as a job begins with them; an earlier load may have failed half-way. */
+static void begin_optimizer(tri_job *job)
 {
+    for (int i = 0; i < tri_state_rows(job->state); i++) {
+        const tri_row *row = tri_state_row(job->state, i);
+        if (row->role != TRI_ROLE_OPTIM || row->count == 0) continue;
+        assert(row->init.kind == TRI_INIT_ZERO);
+        memset(row->data, 0, (size_t)row->count * tri_dtype_bytes(row->dtype));
+    }
+    job->counters.updates = 0;
+}
+
+tri_status tri_job_load_part(tri_job *job, const char *path, tri_job_part part)
+{
+    static const unsigned params = 1u << TRI_ROLE_PARAM;
+    static const unsigned others = 1u << TRI_ROLE_DATA | 1u << TRI_ROLE_JOB;
+    unsigned roles = part == TRI_JOB_BUT_OPTIMIZER ? params | others : 0;
+    if (part == TRI_JOB_WEIGHTS || !is_training(job)) roles = params;
     tri_ckpt_load_args args = {.path = path,
                                .state = job->state,
                                .world = job->world,
-                               .roles = is_training(job) ? 0 : 1u << TRI_ROLE_PARAM};
+                               .roles = roles,
+                               .casts = true,
+                               .resize_vocab = job->spec.checkpoint.resize_vocab};
     TRI_TRY(tri_ckpt_load(&args));
-    if (job->loader) TRI_TRY(tri_agree(job->world, tri_loader_restore(job->loader)));
+    if (part == TRI_JOB_BUT_OPTIMIZER) begin_optimizer(job);
+    if (job->loader && part != TRI_JOB_WEIGHTS)
+        TRI_TRY(tri_agree(job->world, tri_loader_restore(job->loader)));
     TRI_TRY(tri_zero_publish(job->zero));
     return TRI_OK;
+}
+
+tri_status tri_job_load(tri_job *job, const char *path)
+{
+    return tri_job_load_part(job, path, TRI_JOB_ALL);
 }
 
 tri_status tri_job_save(tri_job *job, const char *dir)

@@ -14,6 +14,8 @@ typedef struct tri_job_counters {
     int64_t step;    /* updates done */
     int64_t samples; /* sequences consumed */
     int64_t tokens;  /* target tokens consumed */
+    int64_t
+        updates; /* that the optimizer's states have seen: fewer than step where they began anew */
 } tri_job_counters;
 
 typedef enum tri_job_use {
@@ -76,8 +78,19 @@ void tri_job_close(tri_job **out);
 /* Weights by their initialisers. Collective: world. */
 TRI_MUST_USE tri_status tri_job_initialise(tri_job *job);
 
-/* Weights and all else from a checkpoint (its folder): parameters alone unless training. Collective:
- * world. Errors: TRI_EINVAL another model or other data, TRI_EFORMAT damage, TRI_EIO. */
+/* What is taken from a checkpoint. */
+typedef enum tri_job_part {
+    TRI_JOB_ALL,           /* all that this use of the job has */
+    TRI_JOB_BUT_OPTIMIZER, /* the optimizer's states begin at zero */
+    TRI_JOB_WEIGHTS        /* parameters alone: counters and data cursor stay as they are */
+} tri_job_part;
+
+/* Weights and all else from a checkpoint (its folder), on any mesh; other floating types are cast, another
+ * vocabulary is taken if checkpoint.resize_vocab says so. Collective: world. Errors: TRI_EINVAL another
+ * model, optimizer or other data, TRI_EFORMAT damage, TRI_EIO. */
+TRI_MUST_USE tri_status tri_job_load_part(tri_job *job, const char *path, tri_job_part part);
+
+/* The same, TRI_JOB_ALL. Collective: world. */
 TRI_MUST_USE tri_status tri_job_load(tri_job *job, const char *path);
 
 /* Save under `dir`. Collective: world. Errors: TRI_EIO. */

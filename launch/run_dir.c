@@ -152,12 +152,31 @@ static tri_status check_finished(const tri_run_dir *run, const tri_spec *spec)
     return TRI_OK;
 }
 
+/* Fixed keys that another key sets free: to what they are now. */
+static void excuse(const tri_spec *spec, tri_spec *old)
+{
+    if (strcmp(spec->checkpoint.optimizer, "fresh") == 0)
+        memcpy(old->optimizer.name, spec->optimizer.name, sizeof old->optimizer.name);
+    if (spec->checkpoint.resize_vocab) old->model.vocab = spec->model.vocab;
+}
+
+/* What would set a fixed key free; "" if nothing does. */
+static const char *excuse_of(const char *key)
+{
+    if (strcmp(key, "optimizer.name") == 0)
+        return ", or set checkpoint.optimizer: fresh to begin the states of another optimizer";
+    if (strcmp(key, "model.vocab") == 0)
+        return ", or set checkpoint.resize_vocab: true to fill up or cut the vocabulary";
+    return "";
+}
+
 /* An unfinished run may go on only as what it was. */
 static tri_status check_resumable(const tri_run_dir *run, const tri_spec *spec)
 {
     tri_spec old;
     TRI_TRY(read_old_spec(run, spec, &old));
     TRI_TRY(check_finished(run, spec));
+    excuse(spec, &old);
     const tri_config *table = tri_spec_table();
     int i = tri_config_differs(table, &old, spec, TRI_FIELD_FIXED);
     if (i < 0) return TRI_OK;
@@ -168,8 +187,8 @@ static tri_status check_resumable(const tri_run_dir *run, const tri_spec *spec)
     TRI_FAIL(
         TRI_EINVAL,
         "%s was begun with %s %.100s, which is now %.100s: a run keeps it; choose another name "
-        "or run.dir for a new run",
-        run->path, table->fields[i].key, was, is);
+        "or run.dir for a new run%s",
+        run->path, table->fields[i].key, was, is, excuse_of(table->fields[i].key));
 }
 
 /* Write a small file, `mark` and `text`, so that it is there as a whole or not at all. */

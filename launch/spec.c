@@ -227,6 +227,9 @@ void tri_spec_reference(void *stdio_stream)
         "duplicate keys are refused, and so is a key that is not in this list. Every key can be\n"
         "overridden on the command line as `section.key=value`. Relative paths in the file start\n"
         "at the file's folder, in overrides at the current folder. `trireme check` prints what a\n"
-        "job will use. This page is printed by `trireme help spec`.\n");
+        "job will use. This page is printed by `trireme help spec`.\n\n"
+        "A run that is resumed may change the keys that are *free* on resume; *fixed* ones stay "
+        "what\n"
+        "they were when it began (docs/checkpoints.md).\n");
     tri_config_reference(tri_spec_table(), stream);
 }

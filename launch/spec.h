@@ -48,9 +48,12 @@ typedef struct tri_spec {
         int64_t trace;       /* steps in trace.json; 0: none */
     } train;
     struct {
-        int64_t every; /* steps; 0: only at the end */
-        int keep;      /* newest checkpoints kept; 0: all */
-        char dir[512]; /* "": RUN/ckpt */
+        int64_t every;       /* steps; 0: only at the end */
+        int keep;            /* newest checkpoints kept; 0: all */
+        char dir[512];       /* "": RUN/ckpt */
+        char optimizer[16];  /* restore, fresh */
+        int resize_vocab;    /* 1: a checkpoint may have another number of token ids */
+        char init_from[512]; /* weights that a new run begins with; "": initialisers */
     } checkpoint;
     struct {
         char dir[512]; /* "": runs/NAME */

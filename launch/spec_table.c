@@ -91,6 +91,12 @@ static const char *const *gradient_codes(void)
     return names;
 }
 
+static const char *const *restores(void)
+{
+    static const char *const names[] = {"restore", "fresh", NULL};
+    return names;
+}
+
 static const int in_order[] = {0, 1, 2};
 static const int precision_values[] = {TRI_F32, TRI_BF16};
 
@@ -112,7 +118,8 @@ static const tri_field spec_fields[] = {
     NUMBER(INT64, model.context, NULL, 1, 16777216, FIXED, "tokens",
            "Length of a training sequence, and number of positions."),
     NUMBER(INT64, model.vocab, "auto", 2, 16777216, FIXED | AUTO, NULL,
-           "Number of token ids. auto: 256 for the tokenizer bytes; else it must be given."),
+           "Number of token ids. auto: 256 for the tokenizer bytes; else it must be given. "
+           "checkpoint.resize_vocab lets it change."),
     SWITCH(model.tied, "auto", FIXED | AUTO, -1,
            "The head shares the token embedding. auto: true for gpt2, false for llama."),
     NUMBER(DOUBLE, model.dropout, "0", 0, 1, BELOW, NULL,
@@ -179,7 +186,8 @@ static const tri_field spec_fields[] = {
          "a block but its input."),
     NUMBER(INT, parallel.recompute_layers, "auto", 1, 10000, AUTO, "blocks",
            "First blocks of each piece to which recompute applies. auto: all."),
-    CHOICE(optimizer.name, "adamw", tri_optim_names, FIXED, "The update rule."),
+    CHOICE(optimizer.name, "adamw", tri_optim_names, FIXED,
+           "The update rule. checkpoint.optimizer: fresh lets it change."),
     NUMBER(DOUBLE, optimizer.lr, NULL, 0, 1000, ABOVE, NULL, "Peak learning rate."),
     NUMBER(DOUBLE2, optimizer.betas, "0.9, 0.95", 0, 1, BELOW, NULL,
            "Decay of the first and second moment (adamw)."),
@@ -198,7 +206,8 @@ static const tri_field spec_fields[] = {
            "Last learning rate, as a share of the peak."),
     NUMBER(DOUBLE, schedule.cooldown, "0.2", 0, 1, ABOVE, NULL,
            "Share of all steps, at the end, over which wsd decays."),
-    NUMBER(INT64, train.steps, NULL, 1, 1e12, 0, "steps", "Updates of the whole run."),
+    NUMBER(INT64, train.steps, NULL, 1, 1e12, 0, "steps",
+           "Updates of the whole run; the learning rate is laid out over them."),
     NUMBER(INT64, train.eval_every, "0", 0, 1e12, 0, "steps",
            "Time between evaluations (the last step has one too); 0: none."),
     NUMBER(INT64, train.eval_batches, "8", 1, 1e9, 0, "batches",
@@ -218,6 +227,17 @@ static const tri_field spec_fields[] = {
            "Newest ones that are kept; 0: all."),
     WORD(PATH, checkpoint.dir, "", EMPTY,
          "Folder of checkpoints. Empty: ckpt in the run's folder."),
+    CHOICE(checkpoint.optimizer, "restore", restores, 0,
+           "On resume: restore the optimizer's states, or begin them fresh (at zero, once: those "
+           "saved "
+           "since are restored); counters and data cursor are kept."),
+    SWITCH(checkpoint.resize_vocab, "false", 0, 0,
+           "A checkpoint may have another model.vocab: missing ids are zero, surplus ones are left "
+           "out."),
+    WORD(PATH, checkpoint.init_from, "", EMPTY,
+         "Checkpoint, or folder of them or of a run (its newest), whose weights alone a new run "
+         "begins "
+         "with. Empty: initial weights by seed."),
     WORD(PATH, run.dir, "", EMPTY, "The run's folder. Empty: runs/NAME below the current folder."),
 };
 

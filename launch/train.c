@@ -5,11 +5,11 @@
  */
 #include "launch/train.h"
 
-#include "checkpoint/ckpt.h"
 #include "launch/commands.h"
 #include "launch/peak.h"
 #include "launch/progress.h"
 #include "launch/resident.h"
+#include "launch/resume.h"
 #include "launch/run_dir.h"
 #include "launch/signals.h"
 #include "launch/trace_file.h"
@@ -76,12 +76,14 @@ tri_status tri_train_step(tri_job *job, bool stop, tri_step_result *out)
     double lr =
         job->spec.optimizer.lr * tri_lr_factor(&job->spec.schedule, step, job->spec.train.steps);
     tri_activity_next(now, "update");
-    TRI_TRY(tri_optim_step(job->optim, step, lr, tri_clip_factor(norm, job->spec.optimizer.clip)));
+    TRI_TRY(tri_optim_step(job->optim, job->counters.updates + 1, lr,
+                           tri_clip_factor(norm, job->spec.optimizer.clip)));
     tri_activity_next(now, "gathering weights");
     TRI_TRY(tri_zero_gather(job->zero));
     tri_activity_end(now);
 
     job->counters.step = step;
+    job->counters.updates++;
     job->counters.samples += job->spec.batch.sequences;
     job->counters.tokens += (int64_t)share[SHARE_TOKENS];
     *out = (tri_step_result){.loss = loss,
@@ -152,52 +154,6 @@ static tri_status show_ranks(train_run *run)
     return TRI_OK;
 }
 
-/* Load; *damaged, on all ranks, if some rank found a byte that is not what was written: then an older
- * checkpoint may do. Any other failure is one. */
-static tri_status load_or_damaged(train_run *run, const char *path, bool *damaged)
-{
-    tri_status rc = tri_job_load(run->job, path);
-    int64_t is_damaged = rc == TRI_EFORMAT;
-    TRI_TRY(
-        tri_allreduce(run->session->world, tri_span_make(&is_damaged, 1, TRI_I64), TRI_MAX, NULL));
-    *damaged = is_damaged != 0;
-    if (!*damaged) TRI_TRY(rc);
-    if (rc == TRI_EFORMAT)
-        tri_log(TRI_LOG_WARN, "checkpoint %s is damaged: %s; trying the one before it", path,
-                tri_err_last()->text);
-    if (*damaged) tri_err_clear();
-    return TRI_OK;
-}
-
-/* Weights: from the newest sound checkpoint of the run if there is one, else fresh. */
-static tri_status start_or_resume(train_run *run)
-{
-    bool found = false;
-    bool damaged = true;
-    tri_comm *world = run->session->world;
-    tri_ckpt_info info = {0};
-    TRI_TRY(tri_ckpt_find_newest(run->dir.checkpoints, world, &found, &info));
-    bool seen = found;
-    while (found) {
-        TRI_TRY(load_or_damaged(run, info.path, &damaged));
-        if (!damaged) break;
-        uint64_t sequence = info.sequence;
-        tri_ckpt_info_fini(&info);
-        TRI_TRY(tri_ckpt_find_older(run->dir.checkpoints, sequence, world, &found, &info));
-    }
-    TRI_CHECK(
-        found || !seen, TRI_EFORMAT,
-        "every checkpoint in %s is damaged, see the warnings: bring a sound one back, or start "
-        "afresh in another run folder",
-        run->dir.checkpoints);
-    if (!found) TRI_TRY(tri_job_initialise(run->job));
-    if (found && is_root(run))
-        tri_log(TRI_LOG_INFO, "resumed after step %lld from %s", (long long)run->job->counters.step,
-                info.path);
-    tri_ckpt_info_fini(&info);
-    return TRI_OK;
-}
-
 static tri_status open_records(train_run *run)
 {
     if (!is_root(run)) return TRI_OK;
@@ -245,7 +201,7 @@ static tri_status run_open(train_run *run)
     TRI_TRY(tri_run_dir_open(&run->spec, run->session->world, &run->dir));
     tri_session_log_to(run->session, run->dir.log);
     TRI_TRY(open_observers(run));
-    TRI_TRY(start_or_resume(run));
+    TRI_TRY(tri_resume(run->job, run->dir.checkpoints));
     TRI_TRY(tri_agree(run->session->world, open_records(run)));
     TRI_TRY(tri_peak_measure(run->job->kernels, run->spec.precision, run->session->world,
                              &run->peak_flops_per_s));

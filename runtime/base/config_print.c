@@ -238,10 +238,10 @@ static void print_row(const tri_field *field, FILE *stream)
     tri_config_takes(field, takes, sizeof takes);
     const char *initial = field->initial ? field->initial : "required";
     bool is_pair = field->type == TRI_FIELD_DOUBLE2 && field->initial;
-    fprintf(stream, "| `%s` | %s%s%s | %s%s%s | %s%s |\n", field->key, takes,
+    fprintf(stream, "| `%s` | %s%s%s | %s%s%s | %s | %s |\n", field->key, takes,
             field->unit ? "; " : "", field->unit ? field->unit : "", is_pair ? "[" : "",
-            initial[0] ? initial : "empty", is_pair ? "]" : "", field->doc,
-            field->flags & TRI_FIELD_FIXED ? " Fixed for the life of a run." : "");
+            initial[0] ? initial : "empty", is_pair ? "]" : "",
+            field->flags & TRI_FIELD_FIXED ? "fixed" : "free", field->doc);
 }
 
 void tri_config_reference(const tri_config *config, FILE *stream)
@@ -254,7 +254,8 @@ void tri_config_reference(const tri_config *config, FILE *stream)
                 fprintf(stream, "\n## %.*s\n\n", (int)n, key);
             else
                 fprintf(stream, "\n## Top level\n\n");
-            fprintf(stream, "| key | takes | default | meaning |\n|---|---|---|---|\n");
+            fprintf(stream, "| key | takes | default | on resume | meaning |\n"
+                            "|---|---|---|---|---|\n");
         }
         print_row(&config->fields[i], stream);
     }

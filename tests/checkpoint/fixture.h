@@ -15,6 +15,9 @@ typedef struct fixture {
     tri_mesh *mesh;
     tri_state *state;
     int64_t scale; /* of dimension 0 */
+    int64_t ids;   /* of rows called embed, whose dimension 0 is a vocabulary; 0: as below */
+    tri_dtype as;  /* of floating rows, where `casts` */
+    bool casts;
 } fixture;
 
 /* How a job is laid out. */
@@ -79,10 +82,13 @@ static inline tri_status fixture_add(fixture *f, const fixture_layout *layout, i
     int stage = r->stage % layout->size[TRI_AXIS_PIPELINE];
     if (r->stage >= 0 && tri_mesh_coord(f->mesh, TRI_AXIS_PIPELINE) != stage) return TRI_OK;
     tri_row row = {.role = r->role, .dtype = r->dtype, .n_dims = r->n_dims};
+    if (f->casts && tri_dtype_is_float(r->dtype)) row.dtype = f->as;
     snprintf(row.name, sizeof row.name, "%s", r->name);
     snprintf(row.external, sizeof row.external, "hf.%d", i);
     memcpy(row.shape, r->shape, sizeof row.shape);
     if (r->role != TRI_ROLE_DATA) row.shape[0] *= f->scale;
+    row.vocabulary = strstr(r->name, "embed") != NULL;
+    if (row.vocabulary && f->ids) row.shape[0] = f->ids;
     if (r->tensor_dim >= 0) {
         row.place.axis[TRI_AXIS_TENSOR].kind = TRI_SPLIT;
         row.place.axis[TRI_AXIS_TENSOR].arg = r->tensor_dim;
@@ -102,11 +108,10 @@ static inline tri_status fixture_add(fixture *f, const fixture_layout *layout, i
     return TRI_OK;
 }
 
-/* Make the table of a rank. Collective: world. */
-static inline tri_status fixture_create(tri_comm *world, const fixture_layout *layout,
-                                        int64_t scale, fixture *f)
+/* Make the table of a rank as f->scale and what stands behind it say. Collective: world. */
+static inline tri_status fixture_create_as(tri_comm *world, const fixture_layout *layout,
+                                           fixture *f)
 {
-    *f = (fixture){.scale = scale};
     tri_mesh_args args = {.world = world};
     memcpy(args.size, layout->size, sizeof args.size);
     TRI_TRY(tri_mesh_create(&args, &f->mesh));
@@ -114,6 +119,14 @@ static inline tri_status fixture_create(tri_comm *world, const fixture_layout *l
     for (int i = 0; i < FIXTURE_ROWS; i++)
         TRI_TRY(fixture_add(f, layout, i));
     return TRI_OK;
+}
+
+/* The same with rows as the table says. Collective: world. */
+static inline tri_status fixture_create(tri_comm *world, const fixture_layout *layout,
+                                        int64_t scale, fixture *f)
+{
+    *f = (fixture){.scale = scale};
+    return fixture_create_as(world, layout, f);
 }
 
 #endif
