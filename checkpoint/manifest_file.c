@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MANIFEST_HEADER_BYTES = 512, MANIFEST_MAX_COUNT = 1 << 30 };
+enum { MANIFEST_HEADER_BYTES = 512 };
 
 /* A field of a struct and the dataset it is kept in; U8 with a width is text. */
 typedef struct manifest_column {
@@ -296,7 +296,7 @@ static tri_status manifest_verify(const char *file, const tri_manifest_header *h
     return TRI_OK;
 }
 
-static tri_status manifest_read_head(tri_h5 *h5, const char *file, tri_manifest_head *head)
+static tri_status manifest_read_head(tri_h5 *h5, tri_manifest_head *head)
 {
     for (int i = 0; i < MANIFEST_NUMBERS; i++) {
         const manifest_number *n = &manifest_numbers[i];
@@ -307,11 +307,34 @@ static tri_status manifest_read_head(tri_h5 *h5, const char *file, tri_manifest_
     TRI_TRY(tri_h5_get_text(h5, "/", "uuid", sizeof head->uuid, head->uuid));
     TRI_TRY(tri_h5_get_text(h5, "/", "parent", sizeof head->parent, head->parent));
     TRI_TRY(tri_h5_get_text(h5, "/", "version", sizeof head->version, head->version));
-    const int64_t counts[] = {head->n_rows, head->n_boxes, head->n_blocks, head->n_files,
-                              head->job_bytes};
-    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
-        TRI_CHECK(counts[i] >= 0 && counts[i] < MANIFEST_MAX_COUNT, TRI_EFORMAT,
-                  "%s counts %lld of something", file, (long long)counts[i]);
+    return TRI_OK;
+}
+
+/* Bytes that an entry of a table has in the file, at least. */
+static int64_t manifest_entry_bytes(const manifest_table *table)
+{
+    int64_t bytes = 0;
+    for (int c = 0; c < table->n_columns; c++)
+        bytes += table->columns[c].width * (int64_t)tri_dtype_bytes(table->columns[c].dtype);
+    return bytes;
+}
+
+/* Nothing is allocated that the size of the file does not justify. */
+static tri_status manifest_check_counts(const char *file, const tri_manifest_head *head,
+                                        int64_t file_bytes)
+{
+    const tri_manifest none = {.head = *head};
+    manifest_table tables[MANIFEST_TABLES];
+    manifest_tables(&none, tables);
+    for (int i = 0; i < MANIFEST_TABLES; i++)
+        TRI_CHECK(tables[i].count >= 0 &&
+                      tables[i].count <= file_bytes / manifest_entry_bytes(&tables[i]),
+                  TRI_EFORMAT, "%s of %lld bytes counts %lld entries of %s", file,
+                  (long long)file_bytes, (long long)tables[i].count, tables[i].columns[0].dataset);
+    TRI_CHECK(head->n_blocks >= 0 && head->n_blocks <= file_bytes / (int64_t)sizeof(int64_t) &&
+                  head->job_bytes >= 0 && head->job_bytes <= file_bytes,
+              TRI_EFORMAT, "%s of %lld bytes counts %lld checksums and %lld bytes of job spec",
+              file, (long long)file_bytes, (long long)head->n_blocks, (long long)head->job_bytes);
     return TRI_OK;
 }
 
@@ -324,8 +347,9 @@ tri_status tri_manifest_read(const char *path, tri_manifest **out)
     TRI_TRY(manifest_verify(file, &header));
     TRI_AUTO(tri_h5) *h5 = NULL;
     TRI_TRY(tri_h5_open(file, &h5));
-    tri_manifest_head head;
-    TRI_TRY(manifest_read_head(h5, file, &head));
+    tri_manifest_head head = {.step = 0};
+    TRI_TRY(manifest_read_head(h5, &head));
+    TRI_TRY(manifest_check_counts(file, &head, header.bytes));
     TRI_AUTO(tri_manifest) *m = NULL;
     TRI_TRY(tri_manifest_create(&head, &m));
     manifest_table tables[MANIFEST_TABLES];
@@ -334,6 +358,9 @@ tri_status tri_manifest_read(const char *path, tri_manifest **out)
         TRI_TRY(manifest_read_table(h5, file, &tables[i]));
     TRI_TRY(manifest_read_numbers(h5, file, "blocks/crc32c", head.n_blocks, TRI_I64, m->blocks));
     TRI_TRY(tri_h5_read_text(h5, "job.yaml", 1, manifest_job_width(&head), m->job));
+    bool same = strcmp(head.uuid, header.uuid) == 0 && head.sequence == header.sequence &&
+                head.step == header.step;
+    TRI_CHECK(same, TRI_EFORMAT, "%s: header and content are of different checkpoints", file);
     TRI_TRY(tri_manifest_index(m, path, TRI_EFORMAT));
     *out = TRI_MOVE(m);
     return TRI_OK;

@@ -49,11 +49,9 @@ static tri_status view_row(const tri_manifest *m, const tri_manifest_row *row, t
     return tri_h5_set_text(h5, row->name, "external", row->external);
 }
 
-tri_status tri_view_check(const tri_manifest *manifest, const char *file)
+/* Are the datasets of an open file the manifest's rows? */
+static tri_status view_check_rows(const tri_manifest *m, const char *file, tri_h5 *h5)
 {
-    const tri_manifest *m = manifest;
-    TRI_AUTO(tri_h5) *h5 = NULL;
-    TRI_TRY(tri_h5_open_own(file, &h5));
     for (int64_t i = 0; i < m->head.n_rows; i++) {
         const tri_manifest_row *row = &m->rows[i];
         TRI_AUTO(tri_h5_dataset) *dataset = NULL;
@@ -66,6 +64,13 @@ tri_status tri_view_check(const tri_manifest *manifest, const char *file)
         TRI_CHECK(same, TRI_EFORMAT, "%s: dataset '%s' is not what was written", file, row->name);
     }
     return TRI_OK;
+}
+
+tri_status tri_view_check(const tri_manifest *manifest, const char *file)
+{
+    TRI_AUTO(tri_h5) *h5 = NULL;
+    TRI_TRY(tri_h5_open(file, &h5));
+    return view_check_rows(manifest, file, h5);
 }
 
 tri_status tri_view_write(const tri_manifest *manifest, const char *path, tri_manifest_file *out)
@@ -81,8 +86,8 @@ tri_status tri_view_write(const tri_manifest *manifest, const char *path, tri_ma
     TRI_TRY(tri_h5_set_ints(h5, "/", "step", 1, &m->head.step));
     for (int64_t i = 0; i < m->head.n_rows; i++)
         TRI_TRY(view_row(m, &m->rows[i], h5, &scratch));
+    TRI_TRY(view_check_rows(m, file, h5));
     TRI_TRY(tri_h5_close(&h5));
-    TRI_TRY(tri_view_check(m, file));
 
     TRI_AUTO(tri_disk_fd) fd = -1;
     int64_t bytes = 0;

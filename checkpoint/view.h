@@ -13,7 +13,7 @@
 TRI_MUST_USE tri_status tri_view_write(const tri_manifest *manifest, const char *path,
                                        tri_manifest_file *out);
 
-/* Are the datasets of the view `file`, whose bytes are known to be intact, the manifest's rows? Not
+/* Are the datasets of the view `file` the manifest's rows? Not
  * collective. Errors: TRI_EFORMAT names the first that is not; TRI_EIO. */
 TRI_MUST_USE tri_status tri_view_check(const tri_manifest *manifest, const char *file);
 

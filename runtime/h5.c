@@ -486,7 +486,7 @@ static tri_status h5_dataset_describe(tri_h5_dataset *dataset)
     return TRI_OK;
 }
 
-/* A dataset of a catalogue, of numbers that can be read. */
+/* A dataset of a catalogue, of numbers. */
 static tri_status h5_dataset_find(tri_h5_dataset *dataset)
 {
     const tri_h5 *h5 = dataset->h5;
@@ -503,7 +503,7 @@ static tri_status h5_dataset_find(tri_h5_dataset *dataset)
     TRI_CHECK(record->n_dims >= 1 && record->n_dims <= TRI_MAX_DIMS, TRI_EFORMAT,
               "dataset '%s' of %s has %d dimensions; 1 to %d can be read", dataset->name, h5->path,
               record->n_dims, TRI_MAX_DIMS);
-    TRI_TRY(tri_h5_catalog_check(h5->catalog, dataset->entry));
+    dataset->parts = record->parts;
     dataset->box.n_dims = record->n_dims;
     memcpy(dataset->box.count, record->shape, sizeof record->shape);
     dataset->is_integer = record->kind == TRI_H5_INTEGER;
@@ -543,6 +543,12 @@ void tri_h5_dataset_destroy(tri_h5_dataset **dataset)
     }
     TRI_FREE((*dataset)->name);
     TRI_FREE(*dataset);
+}
+
+tri_status tri_h5_dataset_check(const tri_h5_dataset *dataset)
+{
+    if (!dataset->entry) return TRI_OK;
+    return tri_h5_catalog_check(dataset->h5->catalog, dataset->entry);
 }
 
 int64_t tri_h5_dataset_count(const tri_h5_dataset *dataset)
@@ -587,6 +593,7 @@ tri_status tri_h5_dataset_read(tri_h5_dataset *dataset, int64_t begin, int64_t n
     TRI_CHECK(begin >= 0 && n >= 0 && begin <= elements - n, TRI_EINVAL,
               "elements [%lld, %lld) of dataset '%s' of %s, which has %lld", (long long)begin,
               (long long)(begin + n), dataset->name, dataset->h5->path, (long long)elements);
+    TRI_TRY(tri_h5_dataset_check(dataset));
     if (dataset->entry)
         return tri_h5_catalog_read(dataset->h5->catalog, dataset->entry, begin, n, dtype, out);
     tri_piece_box pieces[TRI_MAX_BOXES];

@@ -92,6 +92,10 @@ typedef struct tri_h5_dataset tri_h5_dataset;
 TRI_MUST_USE tri_status tri_h5_dataset_open(tri_h5 *h5, const char *name, tri_h5_dataset **out);
 void tri_h5_dataset_destroy(tri_h5_dataset **dataset);
 
+/* Can its elements be read? Not collective. Errors: TRI_EFORMAT it is compressed, virtual, in other files or not
+ * within this one. */
+TRI_MUST_USE tri_status tri_h5_dataset_check(const tri_h5_dataset *dataset);
+
 /* Elements; dimensions and their sizes (shape may be NULL); is it of integers; the parts of a virtual
  * dataset (0: it is none). Not collective. */
 int64_t tri_h5_dataset_count(const tri_h5_dataset *dataset);
@@ -100,7 +104,8 @@ bool tri_h5_dataset_is_integer(const tri_h5_dataset *dataset);
 int64_t tri_h5_dataset_parts(const tri_h5_dataset *dataset);
 
 /* Read elements [begin, begin + n), flattened row-major, as `dtype`: integers as TRI_I32 or TRI_I64
- * (values beyond its range become its nearest), others as what they are. Not collective. Errors: TRI_EINVAL range or type, TRI_EIO. */
+ * (values beyond its range become its nearest), others as what they are. Not collective. Errors: TRI_EINVAL range or
+ * type, TRI_EIO, and as tri_h5_dataset_check. */
 TRI_MUST_USE tri_status tri_h5_dataset_read(tri_h5_dataset *dataset, int64_t begin, int64_t n,
                                             tri_dtype dtype, void *out);
 

@@ -36,6 +36,7 @@ static tri_status hdf5_open(const tri_tokens_args *args, const char *path, tri_t
     TRI_CHECK(tri_h5_dataset_is_integer(source->dataset), TRI_EFORMAT,
               "token file %s: dataset %s is of floating-point numbers; tokens are integers", path,
               args->dataset);
+    TRI_TRY(tri_h5_dataset_check(source->dataset));
     shard->count = tri_h5_dataset_count(source->dataset);
     TRI_CHECK(shard->count > 0, TRI_EFORMAT, "token file %s: dataset %s is empty", path,
               args->dataset);

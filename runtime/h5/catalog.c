@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -136,6 +137,15 @@ static tri_status catalog_add(tri_h5_catalog *catalog, const tri_h5_record *reco
     return catalog_check_entry(catalog, entry);
 }
 
+/* By object, then attribute: what is looked for is found by halving. */
+static int catalog_order(const void *a, const void *b)
+{
+    const tri_h5_record *x = &((const tri_h5_entry *)a)->record;
+    const tri_h5_record *y = &((const tri_h5_entry *)b)->record;
+    int objects = strcmp(x->object, y->object);
+    return objects ? objects : strcmp(x->attribute, y->attribute);
+}
+
 /* Take what the child tells, up to the end record. */
 static tri_status catalog_take(tri_h5_catalog *catalog, int pipe)
 {
@@ -149,6 +159,9 @@ static tri_status catalog_take(tri_h5_catalog *catalog, int pipe)
         }
         TRI_CHECK(!record.refusal[0], TRI_EFORMAT, "%s is not an intact HDF5 file: HDF5: %.95s",
                   catalog->path, record.refusal);
+        if (catalog->n_entries)
+            qsort(catalog->entries, (size_t)catalog->n_entries, sizeof *catalog->entries,
+                  catalog_order);
         return TRI_OK;
     }
 }
@@ -186,14 +199,15 @@ tri_status tri_h5_catalog_create(const char *path, tri_h5_catalog **out)
 const tri_h5_entry *tri_h5_catalog_find(const tri_h5_catalog *catalog, const char *object,
                                         const char *attribute)
 {
+    tri_h5_entry key;
     while (*object == '/')
         object++;
-    for (int64_t i = 0; i < catalog->n_entries; i++) {
-        const tri_h5_record *r = &catalog->entries[i].record;
-        if (strcmp(r->object, object) == 0 && strcmp(r->attribute, attribute) == 0)
-            return &catalog->entries[i];
-    }
-    return NULL;
+    if (strlen(object) >= TRI_H5_NAME_BYTES || strlen(attribute) >= TRI_H5_NAME_BYTES ||
+        !catalog->n_entries)
+        return NULL;
+    memcpy(key.record.object, object, strlen(object) + 1);
+    memcpy(key.record.attribute, attribute, strlen(attribute) + 1);
+    return bsearch(&key, catalog->entries, (size_t)catalog->n_entries, sizeof key, catalog_order);
 }
 
 void tri_h5_catalog_list(const tri_h5_catalog *catalog, size_t bytes, char *text)

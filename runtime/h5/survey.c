@@ -152,7 +152,10 @@ static int64_t survey_layout(const survey *s, hid_t dataset, hid_t space, tri_h5
     H5D_layout_t layout = properties < 0 ? H5D_LAYOUT_ERROR : H5Pget_layout(properties);
     int64_t n_chunks = 0;
     if (layout == H5D_LAYOUT_ERROR) survey_refuse(record, "has no layout that can be read");
+    size_t parts = 0;
     if (layout == H5D_VIRTUAL) survey_refuse(record, "is virtual: its elements lie in other files");
+    if (layout == H5D_VIRTUAL && H5Pget_virtual_count(properties, &parts) >= 0)
+        record->parts = (int64_t)parts;
     if (layout == H5D_COMPACT) survey_refuse(record, "lies in its own header (compact)");
     if (properties >= 0 && H5Pget_external_count(properties) > 0)
         survey_refuse(record, "keeps its elements in other files (external)");

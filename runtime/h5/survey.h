@@ -34,6 +34,7 @@ typedef struct tri_h5_record {
     int64_t offset;              /* of a contiguous dataset's bytes */
     int64_t element_bytes;
     int64_t n_bytes;
+    int64_t parts;  /* of a virtual dataset */
     int32_t n_dims; /* 0: one element */
     int32_t kind;   /* tri_h5_kind */
     int32_t dtype;  /* of floating-point numbers; -1: none of ours */
