@@ -11,6 +11,9 @@ enum { CHECKPOINT_NAMES_BYTES = 256 };
 static const char list_more[] = "    --json          an object a line\n";
 static const char verify_more[] =
     "    --json          an object for each checkpoint, a line each\n";
+static const char diff_more[] = "    --tolerance X   equal is what differs by up to X, above 1 by "
+                                "X of its size (0: bit for bit)\n"
+                                "    --json          one object\n";
 static const char convert_more[] =
     "    --layout L      parallel.* and batch.micro of a job spec, or such keys as key=value:\n"
     "                    further ones stand behind DIR\n"
@@ -28,6 +31,7 @@ const tri_checkpoint_tool *tri_checkpoint_tools(void)
     static const tri_checkpoint_tool list[] = {
         TOOL(list, "DIR [--json]", "the checkpoints of a folder or a run, newest first"),
         TOOL(verify, "CKPT|DIR [--json]", "read every byte and name all damage"),
+        TOOL(diff, "A B [--tolerance X] [--json]", "rows and keys of the job that differ"),
         TOOL(convert, "CKPT DIR --layout L [key=value ...] | CKPT FILE.h5 --consolidate",
              "for another layout, by links and without copying; or into one file"),
         {NULL, NULL, NULL, NULL, NULL},

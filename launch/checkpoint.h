@@ -25,6 +25,7 @@ const tri_checkpoint_tool *tri_checkpoint_tools(void);
 /* The tools. Collective over the ranks that the launcher started. */
 TRI_MUST_USE tri_status tri_checkpoint_list(const tri_cmd_args *args);
 TRI_MUST_USE tri_status tri_checkpoint_verify(const tri_cmd_args *args);
+TRI_MUST_USE tri_status tri_checkpoint_diff(const tri_cmd_args *args);
 TRI_MUST_USE tri_status tri_checkpoint_convert(const tri_cmd_args *args);
 
 /* out = the folder of checkpoints that `path` means: itself, or that of a run's folder (its
