@@ -28,13 +28,12 @@ typedef struct tri_ckpt_info {
 /* Free what an info points to; zeroed is fine. Not collective. */
 void tri_ckpt_info_fini(tri_ckpt_info *info);
 
-/* Points that a save passes, in this order on a rank. Those from SKELETON to SHARD, and from VIEW to PRUNING,
+/* Points that a save passes, in this order on a rank. Those from HALF to SHARD, and from VIEW to PRUNING,
  * are passed by the thread that writes; those from VIEW to PRUNING by rank 0 alone. */
 #define TRI_CKPT_POINT_MAP(X)                                              \
     X(FOLDER, "folder made")                                               \
-    X(SKELETON, "all of the shard written but its data")                   \
     X(HALF, "half of the shard's data written")                            \
-    X(DATA, "shard written, not synced")                                   \
+    X(DATA, "shard written, not synced, and on rank 0 the view")           \
     X(SHARD, "shard synced")                                               \
     X(AGREED, "all shards synced")                                         \
     X(VIEW, "universal.h5 published")                                      \

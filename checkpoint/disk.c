@@ -61,9 +61,19 @@ tri_status tri_disk_create(const char *path, bool is_shared, tri_disk_fd *fd)
     return TRI_OK;
 }
 
-tri_status tri_disk_resize(int fd, const char *path, int64_t n_bytes)
+tri_status tri_disk_reserve(int fd, const char *path, int64_t n_bytes)
 {
-    return TRI_SYS(ftruncate(fd, n_bytes), "making %s %lld bytes long", path, (long long)n_bytes);
+    int rc = 0;
+    while ((rc = fallocate(fd, 0, 0, n_bytes)) == -1 && errno == EINTR)
+        continue;
+    bool cannot = rc == -1 && (errno == EOPNOTSUPP || errno == ENOSYS);
+    if (cannot || n_bytes == 0) rc = ftruncate(fd, n_bytes);
+    return TRI_SYS(rc, "making %s %lld bytes long", path, (long long)n_bytes);
+}
+
+void tri_disk_write_behind(int fd, int64_t offset, int64_t n_bytes)
+{
+    (void)sync_file_range(fd, offset, n_bytes, SYNC_FILE_RANGE_WRITE);
 }
 
 tri_status tri_disk_write(int fd, const char *path, const void *data, int64_t n_bytes,

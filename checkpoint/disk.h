@@ -30,8 +30,13 @@ TRI_MUST_USE tri_status tri_disk_open(const char *path, bool writing, tri_disk_f
  * TRI_EIO. */
 TRI_MUST_USE tri_status tri_disk_create(const char *path, bool is_shared, tri_disk_fd *fd);
 
-/* Make a file this long; what is added reads as zeros. Not collective. Errors: TRI_EIO. */
-TRI_MUST_USE tri_status tri_disk_resize(int fd, const char *path, int64_t n_bytes);
+/* Make a file this long and have the file system set space aside for it, where it can; what is added reads
+ * as zeros. Not collective. Errors: TRI_EIO, as where the disk is too small. */
+TRI_MUST_USE tri_status tri_disk_reserve(int fd, const char *path, int64_t n_bytes);
+
+/* Begin to bring bytes [offset, offset + n_bytes) to the disk, so that the sync at the end need not wait for
+ * all of them. A hint: what goes wrong shows in tri_disk_sync. Not collective. */
+void tri_disk_write_behind(int fd, int64_t offset, int64_t n_bytes);
 
 /* Write or read all of it at `offset`. Not collective. Errors: TRI_EIO; reading: TRI_EFORMAT where the
  * file ends before. */

@@ -32,6 +32,7 @@ tri_status tri_saver_create(const tri_saver_args *args, tri_saver **out)
     TRI_TRY(TRI_NEW(&saver));
     saver->args = *args;
     saver->head.step = -1;
+    saver->fd = -1;
     *out = saver;
     return TRI_OK;
 }
@@ -41,6 +42,7 @@ void tri_saver_destroy(tri_saver **saver)
     if (!*saver) return;
     atomic_store(&(*saver)->is_abandoned, true);
     tri_worker_destroy(&(*saver)->worker);
+    tri_worker_destroy(&(*saver)->builder);
     tri_handover_destroy(&(*saver)->handover);
     tri_save_plan_destroy(&(*saver)->plan);
     TRI_FREE((*saver)->job_yaml);
@@ -98,12 +100,14 @@ static tri_status saver_plan(tri_saver *saver, const char *dir)
         TRI_TRY(TRI_NEW_ARRAY(tri_comm_size(world) + plan->manifest->head.n_blocks, &saver->all));
     TRI_TRY(tri_handover_create(plan->units, plan->n_units, &saver->handover));
     tri_handover_use(saver->handover, saver->buffer, saver->buffer_bytes, saver->staging);
+    TRI_TRY(tri_worker_create("checkpoint-hdf5", &saver->builder));
     return tri_worker_create("checkpoint", &saver->worker);
 }
 
 static void saver_unplan(tri_saver *saver)
 {
     tri_worker_destroy(&saver->worker);
+    tri_worker_destroy(&saver->builder);
     tri_handover_destroy(&saver->handover);
     tri_save_plan_destroy(&saver->plan);
     TRI_FREE(saver->crc);

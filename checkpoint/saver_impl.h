@@ -5,6 +5,7 @@
 #ifndef TRI_CHECKPOINT_SAVER_IMPL_H
 #define TRI_CHECKPOINT_SAVER_IMPL_H
 
+#include "checkpoint/disk.h"
 #include "checkpoint/save_plan.h"
 #include "checkpoint/saver.h"
 #include "checkpoint/worker.h"
@@ -24,7 +25,8 @@ struct tri_saver {
     int64_t buffer_bytes;
     tri_save_plan *plan; /* NULL: before the first save */
     tri_handover *handover;
-    tri_worker *worker;
+    tri_worker *worker;  /* does this rank's part of a phase */
+    tri_worker *builder; /* beside it while it writes data: what goes through HDF5 */
     saver_phase phase;
     tri_err failure; /* in phase REFUSED */
     double stall_s;
@@ -34,6 +36,8 @@ struct tri_saver {
     char dir[TRI_DISK_PATH_BYTES];
     char path[TRI_DISK_PATH_BYTES]; /* DIR/step-STEP.UUID */
     char *job_yaml;
+    char file[TRI_DISK_PATH_BYTES]; /* that this rank writes to */
+    tri_disk_fd fd;                 /* of it, while it is written; else -1 */
     uint32_t *crc; /* of what this rank wrote: rest of its file, then its blocks [1 + n_blocks] */
     uint32_t *all; /* rank 0, committing: those of all ranks, one after another */
     atomic_bool is_abandoned;

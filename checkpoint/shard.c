@@ -116,7 +116,6 @@ tri_status tri_shard_write_rest(const tri_manifest_row *rows, const tri_shard_la
     TRI_CHECK(same, TRI_EBUG, "%s: HDF5 places its datasets otherwise than when it was planned",
               file);
 
-    TRI_TRY(tri_disk_resize(fd, file, bytes));
     uint32_t crc = 0;
     int64_t at = 0;
     for (int64_t i = 0; i < n; i++) {

@@ -28,7 +28,7 @@ void tri_shard_layout_destroy(tri_shard_layout *layout);
 TRI_MUST_USE tri_status tri_shard_place(const tri_manifest_row *rows, const char *file,
                                         tri_shard_layout *layout);
 
-/* Write all of a file but its boxes, for this uuid. Not collective. Writes: *rest_crc, the checksum of
+/* Write all of a file but its boxes, for this uuid; the file has its size. Not collective. Writes: *rest_crc, the checksum of
  * these bytes. Errors: TRI_EIO; TRI_EBUG the boxes are not where they were placed. */
 TRI_MUST_USE tri_status tri_shard_write_rest(const tri_manifest_row *rows,
                                              const tri_shard_layout *layout, const char *uuid,

@@ -71,12 +71,12 @@ TRI_TEST(full_disk_at_every_size)
     return TRI_OK;
 }
 
-/* Rank 1's file vanishes between its skeleton and its data. */
+/* Rank 1's file vanishes while its data are written. */
 static void lose_shard(void *arg, tri_ckpt_point point)
 {
     TRI_AUTO(tri_folder) folder = {0};
     char path[256];
-    if (point != TRI_CKPT_AT_SKELETON || tri_folder_list(arg, &folder) != TRI_OK) return;
+    if (point != TRI_CKPT_AT_HALF || tri_folder_list(arg, &folder) != TRI_OK) return;
     for (int64_t i = 0; i < folder.n; i++) {
         if (folder.entries[i].state != TRI_FOLDER_LEFTOVER) continue;
         snprintf(path, sizeof path, "%s/%s/shard-00001.h5", (const char *)arg,
