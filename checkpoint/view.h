@@ -8,13 +8,13 @@
 
 #include "checkpoint/manifest.h"
 
-/* Write PATH/universal.h5.tmp, check that its datasets are the manifest's rows, sync it (not: publish).
- * Not collective. Writes: *out, its entry in the table of files. Errors: TRI_EIO, TRI_EFORMAT. */
+/* Write PATH/universal.h5.tmp and sync it (not: publish). Not collective. Reads no checksums of the manifest.
+ * Writes: *out, its entry in the table of files. Errors: TRI_EIO. */
 TRI_MUST_USE tri_status tri_view_write(const tri_manifest *manifest, const char *path,
                                        tri_manifest_file *out);
 
-/* Are the datasets of the view `file` the manifest's rows? Not
- * collective. Errors: TRI_EFORMAT names the first that is not; TRI_EIO. */
+/* Are the datasets of the view `file` the manifest's rows? Not collective. Errors: TRI_EFORMAT names the first
+ * that is not; TRI_EIO. */
 TRI_MUST_USE tri_status tri_view_check(const tri_manifest *manifest, const char *file);
 
 #endif

@@ -63,6 +63,9 @@ TRI_TEST(what_is_written_is_read)
     TRI_TRY(fixture_folder(dir));
     TRI_TRY(example(&m));
     TRI_TRY(tri_view_write(m, dir, &m->files[2]));
+    char view[TRI_DISK_PATH_BYTES];
+    TRI_TRY(tri_disk_path(view, dir, TRI_MANIFEST_VIEW, TRI_DISK_TEMPORARY));
+    TRI_TRY(tri_view_check(m, view));
     TRI_TRY(tri_manifest_write(m, dir));
     TRI_TRY(tri_disk_publish(dir, TRI_MANIFEST_NAME));
     TRI_TRY(tri_manifest_read(dir, &back));
