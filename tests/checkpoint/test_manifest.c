@@ -211,6 +211,94 @@ TRI_TEST(each_rank_gets_the_boxes_it_wants)
     return TRI_OK;
 }
 
+static uint64_t draw(uint64_t *state, uint64_t below)
+{
+    *state = *state * 6364136223846793005u + 1442695040888963407u;
+    return (*state >> 33) % below;
+}
+
+/* Cut a box of the row at random, over and over: boxes of any arrangement that tile it. */
+static tri_status random_tiles(uint64_t *random, int n_dims, int n_boxes, tri_manifest **out)
+{
+    tri_manifest_head head = {.n_rows = 1, .n_boxes = n_boxes, .n_blocks = 1, .n_files = 1};
+    TRI_AUTO(tri_manifest) *m = NULL;
+    TRI_TRY(tri_manifest_create(&head, &m));
+    m->files[0] = (tri_manifest_file){.name = "shard-00000.h5", .bytes = 1 << 20};
+    snprintf(m->files[0].uuid, sizeof m->files[0].uuid, "%s", mine);
+    m->rows[0] = (tri_manifest_row){.name = "row", .n_dims = n_dims, .dtype = TRI_U8};
+    m->boxes[0] = (tri_manifest_box){.block_elements = 1 << 20};
+    for (int d = 0; d < n_dims; d++)
+        m->boxes[0].count[d] = m->rows[0].shape[d] = 1 + (int64_t)draw(random, 9);
+    m->head.n_boxes = 1;
+    for (int tries = 0; m->head.n_boxes < n_boxes && tries < 200; tries++) {
+        tri_manifest_box *box = &m->boxes[draw(random, (uint64_t)m->head.n_boxes)];
+        int d = (int)draw(random, (uint64_t)n_dims);
+        if (box->count[d] < 2) continue;
+        int64_t left = 1 + (int64_t)draw(random, (uint64_t)box->count[d] - 1);
+        tri_manifest_box *other = &m->boxes[m->head.n_boxes++];
+        *other = *box;
+        other->start[d] += left;
+        other->count[d] -= left;
+        box->count[d] = left;
+    }
+    *out = TRI_MOVE(m);
+    return TRI_OK;
+}
+
+/* Count each element: what the index says is checked against this. */
+static bool is_tiled(const tri_manifest *m)
+{
+    char seen[9][9][9][9] = {{{{0}}}};
+    int64_t shape[4] = {1, 1, 1, 1};
+    for (int d = 0; d < m->rows[0].n_dims; d++)
+        shape[d] = m->rows[0].shape[d];
+    for (int64_t i = 0; i < m->head.n_boxes; i++) {
+        const tri_manifest_box *box = &m->boxes[i];
+        tri_box whole = tri_manifest_box_of(m, box);
+        for (int64_t e = 0; e < tri_box_elements(&whole); e++) {
+            int64_t at[4] = {0};
+            int64_t rest = e;
+            for (int d = whole.n_dims - 1; d >= 0; d--) {
+                at[d] = box->start[d] + rest % box->count[d];
+                rest /= box->count[d];
+            }
+            seen[at[0]][at[1]][at[2]][at[3]]++;
+        }
+    }
+    for (int64_t e = 0; e < shape[0] * shape[1] * shape[2] * shape[3]; e++)
+        if (seen[e / shape[3] / shape[2] / shape[1]][e / shape[3] / shape[2] % shape[1]]
+                [e / shape[3] % shape[2]][e % shape[3]] != 1)
+            return false;
+    return true;
+}
+
+/* Rows of 1 to 4 dimensions, down to a single element, tiled or with one box moved or resized. */
+TRI_TEST(boxes_must_tile_their_row)
+{
+    uint64_t random = 3;
+    int n_tiled = 0;
+    for (int trial = 0; trial < 3000; trial++) {
+        TRI_AUTO(tri_manifest) *m = NULL;
+        int n_dims = 1 + trial % 4;
+        TRI_TRY(random_tiles(&random, n_dims, 1 + (int)draw(&random, 12), &m));
+        if (trial % 3) { /* within the shape, or another check refuses it */
+            tri_manifest_box *box = &m->boxes[draw(&random, (uint64_t)m->head.n_boxes)];
+            int d = (int)draw(&random, (uint64_t)n_dims);
+            int64_t shape = m->rows[0].shape[d];
+            box->start[d] = (int64_t)draw(&random, (uint64_t)shape);
+            box->count[d] = 1 + (int64_t)draw(&random, (uint64_t)(shape - box->start[d]));
+        }
+        bool want = is_tiled(m);
+        tri_status rc = tri_manifest_index(m, "here", TRI_EFORMAT);
+        n_tiled += want;
+        EXPECT((rc == TRI_OK) == want, "trial %d: %s %s", trial, tri_status_name(rc),
+               tri_err_last()->text);
+        tri_err_clear();
+    }
+    EXPECT(n_tiled > 1000 && n_tiled < 2500, "%d were tiled", n_tiled);
+    return TRI_OK;
+}
+
 TRI_TEST_MAIN(TRI_TEST_ROW(what_is_written_is_read), TRI_TEST_ROW(what_cannot_be_is_refused),
-              TRI_TEST_ROW(other_formats_are_named),
+              TRI_TEST_ROW(other_formats_are_named), TRI_TEST_ROW(boxes_must_tile_their_row),
               TRI_TEST_ROW(each_rank_gets_the_boxes_it_wants))
