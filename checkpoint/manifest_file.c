@@ -269,6 +269,25 @@ static tri_status manifest_parse_header(const char *file, const char *text,
     return TRI_OK;
 }
 
+/* A folder whose name carries a uuid, step-NUMBER.UUID, must be of that checkpoint: a manifest that came
+ * from another one is whole, and yet wrong here. */
+static tri_status manifest_check_place(const char *path, const char *file,
+                                       const tri_manifest_header *header)
+{
+    size_t n = strlen(path);
+    while (n > 0 && path[n - 1] == '/')
+        n--;
+    const char *name = memrchr(path, '/', n);
+    name = name ? name + 1 : path;
+    size_t name_bytes = (size_t)(path + n - name);
+    if (name_bytes < 42 || strncmp(name, "step-", 5) != 0) return TRI_OK;
+    const char *uuid = path + n - 36;
+    if (uuid[-1] != '.' || strspn(uuid, "0123456789abcdef-") < 36) return TRI_OK;
+    TRI_CHECK(strncmp(uuid, header->uuid, 36) == 0, TRI_EFORMAT,
+              "%s is of another checkpoint, %s, than its folder", file, header->uuid);
+    return TRI_OK;
+}
+
 tri_status tri_manifest_peek(const char *path, tri_manifest_header *out)
 {
     char file[TRI_DISK_PATH_BYTES];
@@ -277,7 +296,11 @@ tri_status tri_manifest_peek(const char *path, tri_manifest_header *out)
     TRI_TRY(tri_disk_open(file, false, &fd, NULL));
     char text[MANIFEST_HEADER_BYTES + 1] = "";
     TRI_TRY(tri_disk_read(fd, file, text, MANIFEST_HEADER_BYTES, 0));
-    return manifest_parse_header(file, text, out);
+    tri_manifest_header header;
+    TRI_TRY(manifest_parse_header(file, text, &header));
+    TRI_TRY(manifest_check_place(path, file, &header));
+    *out = header;
+    return TRI_OK;
 }
 
 /* Size and checksum first: HDF5 must not see a damaged file. */
