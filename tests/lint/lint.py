@@ -38,7 +38,7 @@ DOORS = (
     (r'#\s*include\s*[<"]mpi\.h', ("runtime/coll/mpi_impl.h", "tests/equiv/count_mpi.c")),
     (r'#\s*include\s*[<"](oneapi/dnnl/)?dnnl', ("kernels/cpu/matmul.c",)),
     (r'#\s*include\s*[<"](hdf5|H5\w+)\.h', ("runtime/h5.c", "runtime/h5/image.c", "runtime/h5/image.h",
-                                                 "runtime/h5/survey.c", "tests/runtime/h5_foreign.h",
+                                                 "runtime/h5/survey.c", "runtime/h5/h5_impl.h", "tests/runtime/h5_foreign.h",
                                                  "runtime/h5/type.c", "runtime/h5/type.h")),
     (r'#\s*include\s*[<"]yaml\.h', ("launch/yaml.c",)),
     (r'#\s*include\s*[<"]cjson', ("runtime/json.c",)),
