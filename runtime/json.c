@@ -252,10 +252,10 @@ void tri_json_show(const tri_json_value *value, char *out, size_t out_bytes)
         snprintf(out, out_bytes, "%s", cJSON_IsTrue(value) ? "true" : "false");
         break;
     case TRI_JSON_LIST:
-        snprintf(out, out_bytes, "[...]");
+        snprintf(out, out_bytes, value->child ? "[...]" : "[]");
         break;
     case TRI_JSON_MAP:
-        snprintf(out, out_bytes, "{...}");
+        snprintf(out, out_bytes, value->child ? "{...}" : "{}");
         break;
     default:
         snprintf(out, out_bytes, "null");

@@ -62,7 +62,8 @@ bool tri_json_integer(const tri_json_value *value, int64_t *out);
 /* Write text in quotes, escaped. Not collective. */
 void tri_json_quote(FILE *stream, const char *text);
 
-/* A value as it would be written, for messages: lists and maps as [...] and {...}. Not collective.
+/* A value as it would be written, in short: lists and maps that are not empty as [...] and
+ * {...}. Not collective.
  * Writes: out, NUL-terminated, cut where it is longer. */
 void tri_json_show(const tri_json_value *value, char *out, size_t out_bytes);
 
