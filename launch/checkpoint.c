@@ -26,6 +26,13 @@ static const char convert_more[] =
 #name, usage, doc, name##_more, tri_checkpoint_##name \
     }
 
+static const char export_more[] =
+    "    --dtype fp32|bf16|fp16   of the tensors (fp32: exact)\n"
+    "    --shard-bytes SIZE       begin another file beyond it (5GB)\n";
+static const char import_more[] =
+    "    --spec JOB.yaml          the job it is for; else made from config.json and key=value\n"
+    "    --ignore NAME            a key of config.json, or a tensor, that does not matter\n";
+
 const tri_checkpoint_tool *tri_checkpoint_tools(void)
 {
     static const tri_checkpoint_tool list[] = {
@@ -34,6 +41,10 @@ const tri_checkpoint_tool *tri_checkpoint_tools(void)
         TOOL(diff, "A B [--tolerance X] [--json]", "rows and keys of the job that differ"),
         TOOL(convert, "CKPT DIR --layout L [key=value ...] | CKPT FILE.h5 --consolidate",
              "for another layout, by links and without copying; or into one file"),
+        TOOL(export, "CKPT DIR [options]",
+             "the weights as safetensors, as Hugging Face names them"),
+        TOOL(import, "DIR DEST [options] [key=value ...]",
+             "a checkpoint of Hugging Face's weights"),
         {NULL, NULL, NULL, NULL, NULL},
     };
     return list;

@@ -27,6 +27,8 @@ TRI_MUST_USE tri_status tri_checkpoint_list(const tri_cmd_args *args);
 TRI_MUST_USE tri_status tri_checkpoint_verify(const tri_cmd_args *args);
 TRI_MUST_USE tri_status tri_checkpoint_diff(const tri_cmd_args *args);
 TRI_MUST_USE tri_status tri_checkpoint_convert(const tri_cmd_args *args);
+TRI_MUST_USE tri_status tri_checkpoint_export(const tri_cmd_args *args);
+TRI_MUST_USE tri_status tri_checkpoint_import(const tri_cmd_args *args);
 
 /* out = the folder of checkpoints that `path` means: itself, or that of a run's folder (its
  * ckpt/, or what checkpoint.dir of its job.yaml says). Not collective. Errors: TRI_EIO. */
