@@ -15,11 +15,13 @@ typedef struct eval_options {
     const char *data; /* NULL: the held-out part of the job's own data */
     int64_t batches;  /* 0: as the job says */
     int threads;
+    bool is_json;
 } eval_options;
 
 static const struct option long_options[] = {
     {"batches", required_argument, NULL, 'b'},
     {"data",    required_argument, NULL, 'd'},
+    {"json",    no_argument,       NULL, 'o'},
     {"threads", required_argument, NULL, 'j'},
     {NULL,      0,                 NULL, 0  }
 };
@@ -36,6 +38,9 @@ static tri_status parse_options(const tri_cmd_args *args, eval_options *out)
             break;
         case 'd':
             out->data = optarg;
+            break;
+        case 'o':
+            out->is_json = true;
             break;
         case 'j':
             TRI_TRY(tri_option_int("--threads", optarg, 1, 1024, &threads));
@@ -101,7 +106,9 @@ tri_status tri_cmd_eval(const tri_cmd_args *args)
     int64_t tokens = 0;
     int64_t batches = options.batches ? options.batches : source.spec.train.eval_batches;
     TRI_TRY(tri_job_evaluate(job, batches, &loss, &tokens));
-    if (tri_comm_rank(world) == 0)
+    if (tri_comm_rank(world) == 0 && options.is_json)
+        printf("{\"loss\": %.17g, \"tokens\": %lld}\n", loss, (long long)tokens);
+    else if (tri_comm_rank(world) == 0)
         printf("held-out loss %.4f nats per token, perplexity %.3f, %lld tokens\n", loss, exp(loss),
                (long long)tokens);
     tri_job_close(&job);

@@ -22,6 +22,7 @@ static const char eval_more[] =
     "CHECKPOINT is a checkpoint's folder, or a folder of checkpoints: then the newest.\n"
     "  --batches N  global batches to evaluate (those of the spec)\n"
     "  --data PATH  other data of the same format (the job's own held-out part)\n"
+    "  --json       loss and tokens as one JSON object, all digits\n"
     "  --threads N  threads of a rank (its share of the cores)\n";
 static const char generate_more[] =
     "CHECKPOINT is a checkpoint's folder, or a folder of checkpoints: then the newest.\n"
