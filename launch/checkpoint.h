@@ -24,6 +24,7 @@ const tri_checkpoint_tool *tri_checkpoint_tools(void);
 
 /* The tools. Collective over the ranks that the launcher started. */
 TRI_MUST_USE tri_status tri_checkpoint_list(const tri_cmd_args *args);
+TRI_MUST_USE tri_status tri_checkpoint_show(const tri_cmd_args *args);
 TRI_MUST_USE tri_status tri_checkpoint_verify(const tri_cmd_args *args);
 TRI_MUST_USE tri_status tri_checkpoint_diff(const tri_cmd_args *args);
 TRI_MUST_USE tri_status tri_checkpoint_convert(const tri_cmd_args *args);
