@@ -37,7 +37,7 @@ void tri_assign_destroy(tri_assign **assign);
  * ranks is as small as can be, and 1 MiB (tri_share_decide) and an innermost line of each row at most above
  * it. Rows need no memory yet.
  * Errors: TRI_EBUG rows of one name differ between ranks, parts overlap without being equal; TRI_ENOMEM.
- * Cost: 256 bytes for each row to all ranks, 32 for each row of each rank to rank 0 and back, which
+ * Cost: 256 bytes for each row to all ranks, 40 for each row of each rank to rank 0 and back, which
  * decides: 64 bytes and some 0.3 us for each on rank 0 alone.
  */
 TRI_MUST_USE tri_status tri_assign_create(const tri_state *state, tri_comm *world,

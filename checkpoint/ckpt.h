@@ -70,10 +70,9 @@ typedef struct tri_ckpt_save_args {
  * saves again and again has a tri_saver: checkpoint/saver.h.)
  *
  * Collective: world; the same dir, step, job_yaml and keep on all ranks.
- * A rank writes what it alone holds, and an even part of what it holds with others. Replicas are taken
- * to be equal. Deletes uncommitted leftovers of earlier saves in `dir`.
+ * A rank writes what it alone holds, and an even part of what it holds with others. Deletes uncommitted leftovers of earlier saves in `dir`.
  * Errors: TRI_EIO on all ranks, with the path, on the rank that failed; earlier checkpoints are then
- * as they were. TRI_EBUG rows that do not cover their tensor.
+ * as they were. TRI_EBUG rows that do not cover their tensor. TRI_EDIVERGED copies of a row that differ.
  * Cost: bytes held once over all ranks, to disk; memory: the index, 1 MiB.
  */
 TRI_MUST_USE tri_status tri_ckpt_save(const tri_ckpt_save_args *args);

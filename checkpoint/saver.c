@@ -5,6 +5,7 @@
 #include "checkpoint/bytes.h"
 #include "checkpoint/disk.h"
 #include "checkpoint/folder.h"
+#include "checkpoint/replicas.h"
 #include "checkpoint/saver_impl.h"
 #include "runtime/agree.h"
 #include "runtime/base/alloc.h"
@@ -175,6 +176,9 @@ static tri_status saver_begin(tri_saver *saver, const char *dir, int64_t step, c
     }
     if (!has_failed)
         TRI_TRY(saver_meet(saver, saver_prepare(saver, dir, step, job_yaml), &has_failed));
+    if (!has_failed && !saver->args.trusts_replicas)
+        TRI_TRY(saver_meet(saver, tri_replicas_check(saver->plan->assign, saver->args.state, world),
+                           &has_failed));
     if (has_failed) {
         saver_give_up(saver);
         saver->phase = SAVER_REFUSED;

@@ -25,9 +25,10 @@ typedef struct tri_saver_args {
     const char *version;    /* kept; of the program */
     bool is_async;          /* with buffers, so that guard need not wait for the disk */
     tri_saver_files files;
-    int keep;           /* newest checkpoints to keep; 0: all */
-    int64_t keep_every; /* those of steps that are multiples of it are never deleted; 0: none */
-    tri_ckpt_hook hook; /* this rank's; called by the writer's thread, too */
+    bool trusts_replicas; /* copies of a row are not compared before a save */
+    int keep;             /* newest checkpoints to keep; 0: all */
+    int64_t keep_every;   /* those of steps that are multiples of it are never deleted; 0: none */
+    tri_ckpt_hook hook;   /* this rank's; called by the writer's thread, too */
 } tri_saver_args;
 
 /* Not collective. Errors: TRI_ENOMEM. */
@@ -47,7 +48,7 @@ TRI_MUST_USE tri_status tri_saver_declare(tri_saver *saver, tri_arena *arena);
  * Returns when the folder is made and small rows (of the roles data and job) are copied; the others may
  * change only after tri_saver_guard. The first call also plans: who writes what, and where.
  * Errors: TRI_ECOMM, TRI_EPEER: ranks cannot meet. That the save cannot go on (TRI_EIO no folder can be
- * made, or too little space is free; TRI_EBUG rows that do not cover their tensor, or have no memory) is told
+ * made, or too little space is free; TRI_EBUG rows that do not cover their tensor, or have no memory; TRI_EDIVERGED replicas that differ) is told
  * by the next advance or finish, like all its failures.
  */
 TRI_MUST_USE tri_status tri_saver_begin(tri_saver *saver, const char *dir, int64_t step,

@@ -165,6 +165,8 @@ static tri_status share_join(share_work *work, int64_t part)
     share_group mine = {.head = part, .tail = part, .hash = 0xcbf29ce484222325u};
     mine.n_ranks = end - work->parts[part].at;
     mine.bytes = work->parts[part].bytes;
+    for (int64_t i = 0; mine.n_ranks > 1 && i < mine.n_ranks; i++)
+        work->holds[work->parts[part].at + i]->weight = i == 0 ? (int32_t)mine.n_ranks - 1 : -1;
     for (int64_t i = 0; i < mine.n_ranks; i++)
         mine.hash = (mine.hash ^ (uint64_t)share_rank_of(work, part, i)) * 0x100000001b3u;
     TRI_TRY(share_grow(work));
