@@ -4,11 +4,9 @@
  */
 #include "launch/bench_checkpoint.h"
 
-#include "checkpoint/ckpt.h"
 #include "checkpoint/folder.h"
-#include "launch/bench_job.h"
+#include "launch/bench_checkpoint_impl.h"
 #include "launch/bench_race.h"
-#include "launch/bench_raw.h"
 #include "launch/commands.h"
 #include "launch/resident.h"
 #include "launch/train.h"
@@ -23,33 +21,12 @@
 
 enum { DETAIL_BYTES = 256, OPEN_FOLDERS = 8 };
 
-typedef struct checkpoint_options {
-    const char *dir;  /* borrowed from argv */
-    const char *only; /* part of the names of what is measured; NULL: all */
-    int64_t rounds;
-    tri_bench_job_options job;
-} checkpoint_options;
-
-typedef struct checkpoint_bench {
-    const tri_bench_args *args;
-    tri_comm *world;
-    checkpoint_options options;
-    int fd;
-    tri_job *job;
-    char *yaml;
-    char folder[TRI_DISK_PATH_BYTES]; /* ours, of all ranks */
-    int64_t state_bytes;              /* of all rows, once */
-    tri_bench_raw raw;
-    double cached; /* share of the pages that were not dropped */
-    tri_status worst;
-} checkpoint_bench;
-
-static bool is_root(const checkpoint_bench *b)
+bool tri_bench_ckpt_is_root(const tri_bench_ckpt *b)
 {
     return tri_comm_rank(b->world) == 0;
 }
 
-static bool is_asked(const checkpoint_bench *b, const char *name)
+bool tri_bench_ckpt_is_asked(const tri_bench_ckpt *b, const char *name)
 {
     return !b->options.only || strstr(name, b->options.only);
 }
@@ -75,7 +52,7 @@ static tri_status set_size(const char *size, tri_bench_job_options *job)
     return TRI_OK;
 }
 
-static tri_status read_options(const tri_bench_args *args, checkpoint_options *options)
+static tri_status read_options(const tri_bench_args *args, tri_bench_ckpt_options *options)
 {
     static const struct option known[] = {
         {"size",   required_argument, NULL, 's'},
@@ -107,7 +84,7 @@ static tri_status read_options(const tri_bench_args *args, checkpoint_options *o
 }
 
 /* Rank 0 makes a folder of its own below --dir. */
-static tri_status make_folder(checkpoint_bench *b)
+static tri_status make_folder(tri_bench_ckpt *b)
 {
     char path[TRI_DISK_PATH_BYTES];
     TRI_TRY(tri_disk_make_folder(b->options.dir));
@@ -123,9 +100,10 @@ static int remove_one(const char *path, const struct stat *info, int type, struc
     return remove(path);
 }
 
-static void remove_folder(checkpoint_bench *b)
+static void remove_folder(tri_bench_ckpt *b)
 {
-    if (is_root(b) && b->folder[0]) nftw(b->folder, remove_one, OPEN_FOLDERS, FTW_DEPTH | FTW_PHYS);
+    if (tri_bench_ckpt_is_root(b) && b->folder[0])
+        nftw(b->folder, remove_one, OPEN_FOLDERS, FTW_DEPTH | FTW_PHYS);
     b->folder[0] = '\0';
 }
 
@@ -142,11 +120,11 @@ static int64_t held_bytes(const tri_state *state, int64_t *all)
     return held;
 }
 
-static tri_status bench_open(checkpoint_bench *b)
+static tri_status bench_open(tri_bench_ckpt *b)
 {
     TRI_TRY(read_options(b->args, &b->options));
     int ranks = tri_comm_size(b->world);
-    TRI_TRY(tri_agree(b->world, is_root(b) ? make_folder(b) : TRI_OK));
+    TRI_TRY(tri_agree(b->world, tri_bench_ckpt_is_root(b) ? make_folder(b) : TRI_OK));
     TRI_TRY(tri_broadcast(b->world, tri_span_make(b->folder, sizeof b->folder, TRI_U8), 0, NULL));
     TRI_TRY(tri_agree(b->world, tri_bench_job_tokens(&b->options.job, ranks, &b->fd)));
     tri_spec spec;
@@ -156,6 +134,8 @@ static tri_status bench_open(checkpoint_bench *b)
     tri_step_result step; /* moments that are not zero, in pages of their own */
     TRI_TRY(tri_train_step(b->job, false, &step));
     TRI_TRY(tri_spec_dump(&b->job->spec, &b->yaml));
+    tri_saver_args saver = {.state = b->job->state, .world = b->world, .version = TRI_VERSION};
+    TRI_TRY(tri_agree(b->world, tri_saver_create(&saver, &b->saver)));
     b->raw.read_bytes = held_bytes(b->job->state, &b->state_bytes);
     b->raw.write_bytes = b->state_bytes / ranks;
     b->raw.world = b->world;
@@ -163,25 +143,26 @@ static tri_status bench_open(checkpoint_bench *b)
     return tri_bench_raw_open(&b->raw);
 }
 
-static void bench_close(checkpoint_bench *b)
+static void bench_close(tri_bench_ckpt *b)
 {
     remove_folder(b);
     tri_bench_raw_close(&b->raw);
     TRI_FREE(b->yaml);
+    tri_saver_destroy(&b->saver);
     tri_job_close(&b->job);
     if (b->fd >= 0) close(b->fd);
     b->fd = -1;
 }
 
 /* All lines are printed before the command fails. Rank 0. */
-static void print(checkpoint_bench *b, const tri_bench_line *line)
+void tri_bench_ckpt_print(tri_bench_ckpt *b, const tri_bench_line *line)
 {
     tri_status rc = tri_bench_report(b->args, line);
     if (rc != TRI_OK) b->worst = rc;
 }
 
 /* Rank 0: remove all checkpoints. */
-static tri_status remove_checkpoints(const checkpoint_bench *b)
+static tri_status remove_checkpoints(const tri_bench_ckpt *b)
 {
     TRI_AUTO(tri_folder) list = {0};
     TRI_TRY(tri_folder_list(b->folder, &list));
@@ -191,39 +172,39 @@ static tri_status remove_checkpoints(const checkpoint_bench *b)
 }
 
 /* Remove what the slice before left. */
-static tri_status clean(checkpoint_bench *b)
+tri_status tri_bench_ckpt_clean(tri_bench_ckpt *b)
 {
     TRI_TRY(tri_agree(b->world, tri_bench_raw_remove(&b->raw)));
-    TRI_TRY(tri_agree(b->world, is_root(b) ? remove_checkpoints(b) : TRI_OK));
+    TRI_TRY(tri_agree(b->world, tri_bench_ckpt_is_root(b) ? remove_checkpoints(b) : TRI_OK));
     return tri_barrier(b->world);
 }
 
 static tri_status prepare_save(void *arg)
 {
-    return clean(arg);
+    return tri_bench_ckpt_clean(arg);
 }
 
 static tri_status prepare_raw_write(void *arg)
 {
     const tri_bench_raw_way *way = arg;
-    return clean((checkpoint_bench *)((char *)way->raw - offsetof(checkpoint_bench, raw)));
+    return tri_bench_ckpt_clean(
+        (tri_bench_ckpt *)((char *)way->raw - offsetof(tri_bench_ckpt, raw)));
 }
 
+/* As a job does that saves at once: who writes what is planned in the first save, which does not count. */
 static tri_status save(void *arg)
 {
-    checkpoint_bench *b = arg;
-    tri_ckpt_save_args args = {.dir = b->folder,
-                               .state = b->job->state,
-                               .world = b->world,
-                               .step = b->job->counters.step,
-                               .job_yaml = b->yaml,
-                               .version = TRI_VERSION};
+    tri_bench_ckpt *b = arg;
+    tri_saver_outcome outcome = TRI_SAVER_GOES_ON;
+    tri_err failure = {.code = TRI_OK};
     TRI_TRY(tri_barrier(b->world));
-    return tri_ckpt_save(&args);
+    TRI_TRY(tri_saver_begin(b->saver, b->folder, b->job->counters.step, b->yaml));
+    TRI_TRY(tri_saver_finish(b->saver, &outcome, &failure));
+    return outcome == TRI_SAVER_FAILED ? tri_err_put(&failure) : TRI_OK;
 }
 
 /* "1.49 GB in 0.81 s, 2 ranks; limit: ..." */
-static void describe(const checkpoint_bench *b, double seconds, const char *more,
+static void describe(const tri_bench_ckpt *b, double seconds, const char *more,
                      char out[DETAIL_BYTES])
 {
     int ranks = tri_comm_size(b->world);
@@ -231,7 +212,7 @@ static void describe(const checkpoint_bench *b, double seconds, const char *more
              seconds, ranks, ranks == 1 ? "" : "s", more);
 }
 
-static void report_rate(checkpoint_bench *b, const char *name, const tri_bench_result *result,
+static void report_rate(tri_bench_ckpt *b, const char *name, const tri_bench_result *result,
                         int64_t bytes, const char *more)
 {
     char detail[DETAIL_BYTES];
@@ -242,10 +223,10 @@ static void report_rate(checkpoint_bench *b, const char *name, const tri_bench_r
                            .limit = (double)bytes * 1e-9 / result->limit_s,
                            .share = result->share,
                            .detail = detail};
-    print(b, &line);
+    tri_bench_ckpt_print(b, &line);
 }
 
-static tri_status measure_save(checkpoint_bench *b)
+static tri_status measure_save(tri_bench_ckpt *b)
 {
     tri_bench_raw_way ways[TRI_BENCH_RAW_WRITES];
     tri_bench_runner runners[1 + TRI_BENCH_RAW_WRITES] = {
@@ -257,8 +238,8 @@ static tri_status measure_save(checkpoint_bench *b)
             (tri_bench_runner){tri_bench_raw_write, &ways[i], ways[i].detail, prepare_raw_write};
     tri_bench_result result;
     TRI_TRY(tri_bench_race(1 + TRI_BENCH_RAW_WRITES, runners, (int)b->options.rounds, &result));
-    TRI_TRY(clean(b));
-    if (!is_root(b)) return TRI_OK;
+    TRI_TRY(tri_bench_ckpt_clean(b));
+    if (!tri_bench_ckpt_is_root(b)) return TRI_OK;
     report_rate(b, "checkpoint.save", &result, b->state_bytes, result.detail);
     double plain = 0; /* the fastest of the plain ways: the least of limit over workload */
     for (int i = 1; i <= TRI_BENCH_RAW_PLAIN; i++)
@@ -268,13 +249,12 @@ static tri_status measure_save(checkpoint_bench *b)
                            .unit = "of plain",
                            .detail = "rate over that of the fastest write and fsync without early "
                                      "write-back"};
-    print(b, &line);
+    tri_bench_ckpt_print(b, &line);
     return TRI_OK;
 }
 
-/* Peak memory of one call beyond what was resident before, the most of all ranks. */
-static tri_status measure_memory(checkpoint_bench *b, const char *name,
-                                 tri_status (*run)(void *arg), const char *detail)
+tri_status tri_bench_ckpt_peak(tri_bench_ckpt *b, const char *name, tri_bench_ckpt_fn run,
+                               const char *detail)
 {
     double bytes = -1;
     bool can = tri_resident_peak_reset();
@@ -282,34 +262,35 @@ static tri_status measure_memory(checkpoint_bench *b, const char *name,
     TRI_TRY(run(b));
     if (can) bytes = (double)(tri_resident_peak_bytes() - before);
     TRI_TRY(tri_allreduce(b->world, tri_span_make(&bytes, 1, TRI_F64), TRI_MAX, NULL));
-    if (!is_root(b)) return TRI_OK;
-    tri_bench_line line = {.name = name, .value = bytes / 1048576, .unit = "MiB", .detail = detail};
+    if (!tri_bench_ckpt_is_root(b)) return TRI_OK;
+    tri_bench_line line = {.name = name, .value = bytes / 1e6, .unit = "MB", .detail = detail};
     if (bytes < 0)
         tri_log(TRI_LOG_WARN, "%s is not measured: the system does not reset VmHWM", name);
     else
-        print(b, &line);
+        tri_bench_ckpt_print(b, &line);
     return TRI_OK;
 }
 
-static tri_status save_memory(checkpoint_bench *b)
+static tri_status save_memory(tri_bench_ckpt *b)
 {
-    TRI_TRY(clean(b));
-    return measure_memory(b, "checkpoint.save.memory", save,
-                          "peak beyond the job's own, the most of the ranks");
+    TRI_TRY(tri_bench_ckpt_clean(b));
+    return tri_bench_ckpt_peak(b, "checkpoint.save.memory", save,
+                               "peak beyond the job's own, the most of the ranks");
 }
 
 static tri_status load(void *arg)
 {
-    checkpoint_bench *b = arg;
+    tri_bench_ckpt *b = arg;
     tri_ckpt_load_args args = {.path = b->raw.read_path, .state = b->job->state, .world = b->world};
     TRI_TRY(tri_barrier(b->world));
     return tri_ckpt_load(&args);
 }
 
 /* Forget the files' pages. */
-static tri_status drop(checkpoint_bench *b)
+static tri_status drop(tri_bench_ckpt *b)
 {
-    tri_status rc = is_root(b) ? tri_bench_raw_drop(b->raw.read_path, &b->cached) : TRI_OK;
+    tri_status rc =
+        tri_bench_ckpt_is_root(b) ? tri_bench_raw_drop(b->raw.read_path, &b->cached) : TRI_OK;
     return tri_agree(b->world, rc);
 }
 
@@ -321,10 +302,10 @@ static tri_status prepare_cold_load(void *arg)
 static tri_status prepare_cold_read(void *arg)
 {
     const tri_bench_raw_way *way = arg;
-    return drop((checkpoint_bench *)((char *)way->raw - offsetof(checkpoint_bench, raw)));
+    return drop((tri_bench_ckpt *)((char *)way->raw - offsetof(tri_bench_ckpt, raw)));
 }
 
-static tri_status measure_load(checkpoint_bench *b, const char *name, bool is_cold)
+static tri_status measure_load(tri_bench_ckpt *b, const char *name, bool is_cold)
 {
     tri_bench_raw_way ways[TRI_BENCH_RAW_READS];
     tri_bench_runner runners[1 + TRI_BENCH_RAW_READS] = {
@@ -340,30 +321,35 @@ static tri_status measure_load(checkpoint_bench *b, const char *name, bool is_co
     TRI_TRY(tri_allreduce(b->world, tri_span_make(&bytes, 1, TRI_I64), TRI_SUM, NULL));
     char more[DETAIL_BYTES];
     snprintf(more, sizeof more, "%s%s", result.detail, is_cold ? ", not in the page cache" : "");
-    if (is_root(b)) report_rate(b, name, &result, bytes, more);
+    if (tri_bench_ckpt_is_root(b)) report_rate(b, name, &result, bytes, more);
     return TRI_OK;
 }
 
-/* One checkpoint to be loaded again and again. */
-static tri_status measure_loads(checkpoint_bench *b)
+/* One checkpoint to be loaded and converted again and again. */
+static tri_status keep_one(tri_bench_ckpt *b)
 {
-    TRI_TRY(clean(b));
-    TRI_TRY(save(b));
     bool found = false;
     tri_ckpt_info info = {0};
+    TRI_TRY(tri_bench_ckpt_clean(b));
+    TRI_TRY(save(b));
     TRI_TRY(tri_ckpt_find_newest(b->folder, b->world, &found, &info));
     memcpy(b->raw.read_path, info.path, sizeof info.path);
     tri_ckpt_info_fini(&info);
-    if (is_asked(b, "checkpoint.load.warm"))
+    return TRI_OK;
+}
+
+static tri_status measure_loads(tri_bench_ckpt *b)
+{
+    if (tri_bench_ckpt_is_asked(b, "checkpoint.load.warm"))
         TRI_TRY(measure_load(b, "checkpoint.load.warm", false));
-    if (is_asked(b, "checkpoint.load.memory"))
-        TRI_TRY(measure_memory(b, "checkpoint.load.memory", load,
-                               "peak beyond the job's own, the most of the ranks"));
-    if (!is_asked(b, "checkpoint.load.cold")) return TRI_OK;
+    if (tri_bench_ckpt_is_asked(b, "checkpoint.load.memory"))
+        TRI_TRY(tri_bench_ckpt_peak(b, "checkpoint.load.memory", load,
+                                    "peak beyond the job's own, the most of the ranks"));
+    if (!tri_bench_ckpt_is_asked(b, "checkpoint.load.cold")) return TRI_OK;
     TRI_TRY(drop(b));
     TRI_TRY(tri_broadcast(b->world, tri_span_make(&b->cached, 1, TRI_F64), 0, NULL));
     if (b->cached < 0.01) return measure_load(b, "checkpoint.load.cold", true);
-    if (is_root(b))
+    if (tri_bench_ckpt_is_root(b))
         tri_log(TRI_LOG_WARN,
                 "checkpoint.load.cold is not measured: the file system of %s keeps %.0f %% of the "
                 "pages",
@@ -371,20 +357,20 @@ static tri_status measure_loads(checkpoint_bench *b)
     return TRI_OK;
 }
 
-static tri_status bench_run(checkpoint_bench *b)
+static tri_status bench_run(tri_bench_ckpt *b)
 {
     TRI_TRY(bench_open(b));
-    if (is_asked(b, "checkpoint.save")) TRI_TRY(measure_save(b));
-    if (is_asked(b, "checkpoint.save.memory")) TRI_TRY(save_memory(b));
-    if (is_asked(b, "checkpoint.load.warm") || is_asked(b, "checkpoint.load.cold") ||
-        is_asked(b, "checkpoint.load.memory"))
-        TRI_TRY(measure_loads(b));
+    if (tri_bench_ckpt_is_asked(b, "checkpoint.save")) TRI_TRY(measure_save(b));
+    if (tri_bench_ckpt_is_asked(b, "checkpoint.save.memory")) TRI_TRY(save_memory(b));
+    TRI_TRY(keep_one(b));
+    TRI_TRY(measure_loads(b));
+    TRI_TRY(tri_bench_ckpt_convert(b));
     return TRI_OK;
 }
 
 tri_status tri_bench_checkpoint(const tri_bench_args *args)
 {
-    checkpoint_bench bench = {
+    tri_bench_ckpt bench = {
         .args = args,
         .world = args->session->world,
         .fd = -1,

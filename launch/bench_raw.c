@@ -43,7 +43,6 @@ void tri_bench_raw_writes(tri_bench_raw *raw, tri_bench_raw_way out[TRI_BENCH_RA
         {raw, "limit: write of 4 MiB pieces",                              4 << 20,  false, false},
         {raw, "limit: write of 16 MiB pieces",                             16 << 20, false, false},
         {raw, "limit: write of 4 MiB pieces to reserved space",            4 << 20,  true,  false},
-        {raw, "limit: write of 4 MiB pieces, early write-back",            4 << 20,  false, true },
         {raw, "limit: write of 4 MiB to reserved space, early write-back", 4 << 20,  true,  true },
     };
     memcpy(out, ways, sizeof ways);

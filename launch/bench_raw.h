@@ -10,7 +10,7 @@
 
 #include <glob.h>
 
-enum { TRI_BENCH_RAW_WRITES = 6, TRI_BENCH_RAW_PLAIN = 4, TRI_BENCH_RAW_READS = 4 };
+enum { TRI_BENCH_RAW_WRITES = 5, TRI_BENCH_RAW_PLAIN = 4, TRI_BENCH_RAW_READS = 4 };
 
 /* One rank's part. */
 typedef struct tri_bench_raw {

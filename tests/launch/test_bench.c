@@ -200,8 +200,10 @@ TRI_TEST(checkpoint_reports)
 {
     if (!is_asked("checkpoint")) return TRI_OK;
     static const char *const names[] = {"checkpoint.save", "checkpoint.load.warm"};
-    static const char *const others[] = {"checkpoint.save.plain", "checkpoint.save.memory",
-                                         "checkpoint.load.memory"};
+    static const char *const others[] = {
+        "checkpoint.save.plain",        "checkpoint.save.memory",     "checkpoint.load.memory",
+        "checkpoint.convert",           "checkpoint.convert.written", "checkpoint.convert.memory",
+        "checkpoint.consolidate.memory"};
     TRI_AUTO(tri_folder) *folder = NULL;
     TRI_TRY(tri_folder_create(&folder));
     tri_session session = {.env = {.local_ranks = 2}};
