@@ -100,7 +100,8 @@ class Folder:
 
     def start_command(self, command):
         return subprocess.Popen(command, cwd=self.path, env=ENVIRONMENT, stdout=subprocess.PIPE,
-                                stderr=subprocess.PIPE, text=True, start_new_session=True)
+                                stderr=subprocess.PIPE, text=True, errors="replace",
+                                start_new_session=True)
 
     def start(self, ranks, *arguments):
         return self.start_command(self.command(ranks, *arguments))
