@@ -9,6 +9,7 @@ declare -A package_use=(
     [libdnnl-dev]="oneDNN: matrix products" [libhdf5-dev]="HDF5: checkpoints, datasets"
     [libyaml-dev]="YAML: job specs" [libisal-dev]="ISA-L: checksums"
     [bible-kjv]="the text that the example learns" [python3]="lint and job tests"
+    [python3-venv]="Python packages of some tests, below build/"
     [libcjson-dev]="cJSON: headers of safetensors, config.json"
     [clang-14]="second compiler, fuzzers" [libclang-rt-14-dev]="sanitizers of clang"
     [libomp-14-dev]="OpenMP of clang" [clang-format-14]="format check" [clang-tidy-14]="static checks"

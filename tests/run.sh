@@ -65,6 +65,27 @@ run_ctest()
     (cd "$folder" && ctest -j "$jobs" --output-on-failure --no-tests=error "$@")
 }
 
+# Python's packages for tests that read our files with somebody else's code. Where they are not to be
+# had, those tests are skipped, which ctest shows.
+python_packages()
+{
+    local python=build/venv/bin/python
+    if ! $python -c 'import numpy, safetensors' 2>/dev/null &&
+        ! { python3 -m venv build/venv && $python -m pip install -q numpy safetensors; }; then
+        echo "   numpy and safetensors are not to be had: tests that need them are skipped" >&2
+    fi
+}
+
+# A header, an index and configs to start from; the first byte says which it is.
+seed_safetensors()
+{
+    printf '\001\010\000{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}' >"$1/header"
+    printf '\002{"metadata":{},"weight_map":{"a":"1","b":"2"}}' >"$1/index"
+    printf '\003{"model_type":"gpt2","n_layer":2,"activation_function":"gelu_new"}' >"$1/gpt2"
+    printf '\003{"model_type":"llama","rms_norm_eps":1e-5,"rope_scaling":{"rope_type":"default"}}' \
+        >"$1/llama"
+}
+
 run_fuzzers()
 {
     local fuzzer name ok=0
@@ -72,10 +93,11 @@ run_fuzzers()
         name=$(basename "$fuzzer" .c)
         mkdir -p "build/corpus/$name"
         [ "$name" != fuzz_yaml ] || cat examples/*/spec.yaml >"build/corpus/$name/seed"
+        [ "$name" != fuzz_safetensors ] || seed_safetensors "build/corpus/$name"
         echo "-- $name, $fuzz_s s"
         if ! (cd "build/corpus/$name" && LSAN_OPTIONS=suppressions="$root/tests/lsan.supp" \
             "$root/build/asan/$name" -max_total_time="$fuzz_s" -timeout=10 -rss_limit_mb=2048 \
-            -print_final_stats=1 . >../"$name.log" 2>&1); then
+            -malloc_limit_mb=64 -print_final_stats=1 . >../"$name.log" 2>&1); then
             tail -n 60 "build/corpus/$name.log"
             ok=1
         else
@@ -86,12 +108,13 @@ run_fuzzers()
 }
 
 # shellcheck disable=SC2086
-stage "packages" install_packages $packages_build python3 binutils clang-14 libclang-rt-14-dev \
+stage "packages" install_packages $packages_build python3 python3-venv binutils clang-14 libclang-rt-14-dev \
     libomp-14-dev iproute2 clang-format-14 clang-tidy-14 || exit 1
 
+mkdir -p build
+stage "Python packages" python_packages || true
 quick_only=(-LE long)
 [ $all = yes ] && quick_only=()
-mkdir -p build
 if stage "build: gcc, release" build build/release; then
     stage "tests: release" run_ctest build/release "${quick_only[@]}" || true
     [ $quick = yes ] || [ $all = yes ] || stage "clang-tidy" run_ctest build/release -R '^lint.tidy$' ||
