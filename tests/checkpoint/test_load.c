@@ -282,8 +282,80 @@ TRI_TEST(a_rank_reads_the_blocks_of_its_boxes)
     return TRI_OK;
 }
 
+/* Found, then gone: as damaged as any, so that an older one is tried. */
+static tri_status load_after_loss(const load_job *job, const fixture *f, tri_comm *world)
+{
+    bool found = false;
+    tri_ckpt_info info = {0};
+    TRI_TRY(tri_ckpt_find_newest(job->dir, world, &found, &info));
+    char path[TRI_CKPT_PATH_BYTES + 64];
+    snprintf(path, sizeof path, "%s/%s", info.path, job->part);
+    if (tri_comm_rank(world) == 0) EXPECT(unlink(path) == 0, "%s", path);
+    TRI_TRY(tri_barrier(world));
+    tri_ckpt_load_args args = {.path = info.path, .state = f->state, .world = world};
+    tri_status rc = tri_ckpt_load(&args);
+    EXPECT(rc == TRI_EFORMAT || (tri_comm_rank(world) > 0 && rc == TRI_EPEER), "load gave %s",
+           tri_status_name(rc));
+    EXPECT(strstr(tri_err_last()->text, job->part) && strstr(tri_err_last()->text, "is not there"),
+           "message '%s'", tri_err_last()->text);
+    tri_err_clear();
+    tri_ckpt_info_fini(&info);
+    return TRI_OK;
+}
+
+TRI_TEST(a_file_that_vanishes_is_damage)
+{
+    static const char *const files[] = {"shard-00000.h5", "manifest.h5"};
+    for (int i = 0; i < 2; i++) {
+        char dir[64];
+        TRI_TRY(fixture_folder(dir));
+        TRI_TRY(load_run((load_job){.layout = layouts[1], .dir = dir, .body = load_body_save}));
+        load_job job = {.layout = layouts[3], .dir = dir, .part = files[i]};
+        job.body = load_after_loss;
+        TRI_TRY(load_run(job));
+        fixture_remove(dir, 1);
+    }
+    return TRI_OK;
+}
+
+/* A load verifies what it reads: rows of other roles may be damaged. */
+static tri_status load_beside_damage(const load_job *job, const fixture *f, tri_comm *world)
+{
+    tri_ckpt_info info = {0};
+    TRI_AUTO(tri_manifest) *m = NULL;
+    TRI_TRY(tri_ckpt_read_info(job->dir, &info));
+    TRI_TRY(tri_manifest_read(info.path, &m));
+    const tri_manifest_row *row = &m->rows[tri_manifest_find(m, "optim/adamw/m/embed")];
+    const tri_manifest_box *box = &m->boxes[row->first_box];
+    char path[TRI_CKPT_PATH_BYTES + 128];
+    snprintf(path, sizeof path, "%s/%s", info.path, m->files[box->file].name);
+    FILE *file = fopen(path, "r+");
+    EXPECT(file && fseek(file, (long)box->offset, SEEK_SET) == 0, "%s", path);
+    if (file) fwrite("\1\2\3\4", 1, 4, file), fclose(file);
+    tri_ckpt_load_args args = {.path = info.path, .state = f->state, .world = world};
+    args.roles = 1u << TRI_ROLE_PARAM;
+    TRI_TRY(tri_ckpt_load(&args));
+    args.roles = 0;
+    EXPECT_STATUS(tri_ckpt_load(&args), TRI_EFORMAT, "is damaged: row 'optim/adamw/m/embed'");
+    EXPECT_STATUS(tri_ckpt_verify(info.path), TRI_EFORMAT, "optim/adamw/m/embed");
+    tri_ckpt_info_fini(&info);
+    return TRI_OK;
+}
+
+TRI_TEST(what_is_not_read_is_not_verified)
+{
+    char dir[64];
+    TRI_TRY(fixture_folder(dir));
+    TRI_TRY(load_run((load_job){.layout = layouts[1], .dir = dir, .body = load_body_save}));
+    TRI_TRY(load_run((load_job){.layout = layouts[0], .dir = dir, .body = load_beside_damage}));
+    fixture_remove(dir, 1);
+    return TRI_OK;
+}
+
 TRI_TEST_MAIN(TRI_TEST_ROW(floating_types_are_cast), TRI_TEST_ROW(integers_are_not),
               TRI_TEST_ROW(vocabularies_grow_and_shrink),
               TRI_TEST_ROW(only_the_vocabulary_may_differ),
               TRI_TEST_ROW(another_optimizer_is_named), TRI_TEST_ROW(names_of_rows_are_compared),
+              TRI_TEST_ROW(a_file_that_vanishes_is_damage),
+              TRI_TEST_ROW(what_is_not_read_is_not_verified),
               TRI_TEST_ROW(a_rank_reads_the_blocks_of_its_boxes))
