@@ -13,7 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { SPEC_KEY_BYTES = 128, SPEC_WHERE_BYTES = 400, SPEC_LIST_ITEMS = 8 };
+enum { SPEC_KEY_BYTES = 128, SPEC_WHERE_BYTES = 400, SPEC_LIST_ITEMS = 32 };
 
 _Static_assert(sizeof(((tri_spec *)NULL)->data.train) <= TRI_CONFIG_TEXT_BYTES, "texts fit");
 

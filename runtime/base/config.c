@@ -228,12 +228,27 @@ static tri_status store_choice(const tri_field *field, const tri_config_value *v
     return fail_item(field, value, item, "is not known");
 }
 
+/* Is it the word that the key takes in place of a number? */
+static bool is_word(const tri_field *field, const char *item)
+{
+    const char *word = tri_config_word(field);
+    return word && strcmp(item, word) == 0;
+}
+
+static tri_status store_double(const tri_field *field, const tri_config_value *value,
+                               const char *item, void *place)
+{
+    double real = field->automatic;
+    if (!is_word(field, item)) TRI_TRY(parse_double(field, value, item, &real));
+    memcpy(place, &real, sizeof real);
+    return TRI_OK;
+}
+
 static tri_status store_integer(const tri_field *field, const tri_config_value *value,
                                 const char *item, void *place)
 {
     int64_t number = 0;
-    const char *word = tri_config_word(field);
-    if (word && strcmp(item, word) == 0)
+    if (is_word(field, item))
         number = field->automatic;
     else
         TRI_TRY(parse_integer(field, value, item, &number));
@@ -250,8 +265,7 @@ static tri_status store_bool(const tri_field *field, const tri_config_value *val
                              const char *item, void *place)
 {
     int number = strcmp(item, "true") == 0;
-    const char *word = tri_config_word(field);
-    if (word && strcmp(item, word) == 0)
+    if (is_word(field, item))
         number = field->automatic;
     else if (!number && strcmp(item, "false") != 0)
         return fail_item(field, value, item, "is neither true nor false");
@@ -274,7 +288,6 @@ static tri_status store_one(const tri_field *field, const tri_config_value *valu
 {
     const char *item = value->items[0];
     uint64_t natural = 0;
-    double real = 0;
     switch (field->type) {
     case TRI_FIELD_INT:
     case TRI_FIELD_INT64:
@@ -286,8 +299,7 @@ static tri_status store_one(const tri_field *field, const tri_config_value *valu
     case TRI_FIELD_LEVEL3:
         return store_level(field, value, item, place);
     case TRI_FIELD_DOUBLE:
-        TRI_TRY(parse_double(field, value, item, &real));
-        memcpy(place, &real, sizeof real);
+        TRI_TRY(store_double(field, value, item, place));
         return TRI_OK;
     case TRI_FIELD_BOOL:
         return store_bool(field, value, item, place);
@@ -298,14 +310,36 @@ static tri_status store_one(const tri_field *field, const tri_config_value *valu
     case TRI_FIELD_CHOICE:
     case TRI_FIELD_ENUM:
         return store_choice(field, value, item, place);
-    case TRI_FIELD_DOUBLE2:
+    case TRI_FIELD_DOUBLE2: {
+        double *pair = place;
+        if (!is_word(field, item)) break;
+        pair[0] = pair[1] = field->automatic;
+        return TRI_OK;
+    }
+    case TRI_FIELD_TEXTS:
         break;
     }
     return fail_takes(field, value, "is one value");
 }
 
+static tri_status store_texts(const tri_field *field, const tri_config_value *value, void *place)
+{
+    char texts[TRI_CONFIG_VALUE_BYTES] = "";
+    int most = (int)(field->bytes / TRI_CONFIG_ITEM_BYTES);
+    if (value->n_items > most) return fail_takes(field, value, "the list is longer");
+    for (int i = 0; i < value->n_items; i++) {
+        const char *item = value->items[i];
+        if (!item[0] || strlen(item) >= TRI_CONFIG_ITEM_BYTES || !is_printable(item))
+            return fail_item(field, value, item, "is empty, too long or not printable");
+        memcpy(texts + (size_t)i * TRI_CONFIG_ITEM_BYTES, item, strlen(item));
+    }
+    memcpy(place, texts, field->bytes);
+    return TRI_OK;
+}
+
 static tri_status store_list(const tri_field *field, const tri_config_value *value, void *place)
 {
+    if (field->type == TRI_FIELD_TEXTS) return store_texts(field, value, place);
     double pair[2];
     int level[4] = {-1};
     int n = field->type == TRI_FIELD_LEVEL3 ? 3 : 2;
@@ -337,7 +371,8 @@ tri_status tri_config_set(const tri_config *config, void *object, const char *ke
     }
     const tri_field *field = &config->fields[index];
     void *place = (char *)object + field->offset;
-    bool takes_list = field->type == TRI_FIELD_DOUBLE2 || field->type == TRI_FIELD_LEVEL3;
+    bool takes_list = field->type == TRI_FIELD_DOUBLE2 || field->type == TRI_FIELD_LEVEL3 ||
+                      field->type == TRI_FIELD_TEXTS;
     if (takes_list && value->is_list) return store_list(field, value, place);
     if (value->is_list) return fail_takes(field, value, "is a list");
     const char *item = value->items[0];
@@ -355,6 +390,10 @@ tri_status tri_config_defaults(const tri_config *config, void *object)
         char first[32];
         tri_config_value value = {items, 1, false, true, "default", NULL};
         const char *comma = strchr(field->initial, ',');
+        if (field->type == TRI_FIELD_TEXTS) { /* empty */
+            value.n_items = 0;
+            value.is_list = true;
+        }
         if (field->type == TRI_FIELD_DOUBLE2 && comma) { /* "[0.9, 0.95]" without brackets */
             snprintf(first, sizeof first, "%.*s", (int)(comma - field->initial), field->initial);
             items[0] = first;

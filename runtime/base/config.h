@@ -11,7 +11,10 @@
 #include <stdio.h>
 
 /* Longest text of a key, and of a value as it is written (quoted, escaped). */
-enum { TRI_CONFIG_MAX_FIELDS = 128, TRI_CONFIG_TEXT_BYTES = 512, TRI_CONFIG_VALUE_BYTES = 1040 };
+enum { TRI_CONFIG_MAX_FIELDS = 192, TRI_CONFIG_TEXT_BYTES = 512, TRI_CONFIG_VALUE_BYTES = 4352 };
+
+/* Of one text of a TRI_FIELD_TEXTS. */
+enum { TRI_CONFIG_ITEM_BYTES = 128 };
 
 /* Largest entry of the list of a TRI_FIELD_LEVEL3. */
 enum { TRI_CONFIG_MAX_SIZE = 1000000 };
@@ -26,6 +29,7 @@ typedef enum tri_field_type {
     TRI_FIELD_LEVEL3,  /* int[4]: a level, then three zeros; or -1, then a list of three sizes */
     TRI_FIELD_BOOL,    /* int: true 1, false 0 */
     TRI_FIELD_TEXT,    /* char[bytes] */
+    TRI_FIELD_TEXTS,   /* char[n][TRI_CONFIG_ITEM_BYTES]: a list of up to n texts; "" ends it */
     TRI_FIELD_NAME,    /* char[bytes]: letters, digits and -_. : safe as a part of a path */
     TRI_FIELD_PATH,    /* char[bytes]: relative ones get the folder of where they were written */
     TRI_FIELD_CHOICE,  /* char[bytes]: one of choices() */

@@ -45,20 +45,41 @@ static void format_quoted(const char *text, char *out, size_t out_bytes)
     out[n] = '\0';
 }
 
-static void format_pair(const void *place, char *out, size_t out_bytes)
-{
-    double pair[2];
-    char text[2][32];
-    memcpy(pair, place, sizeof pair);
-    format_double(pair[0], text[0], sizeof text[0]);
-    format_double(pair[1], text[1], sizeof text[1]);
-    snprintf(out, out_bytes, "[%s, %s]", text[0], text[1]);
-}
-
 const char *tri_config_word(const tri_field *field)
 {
     if (field->flags & TRI_FIELD_AUTO) return "auto";
     return field->flags & TRI_FIELD_NONE ? "none" : NULL;
+}
+
+/* One number, or a list of two. */
+static void format_doubles(const tri_field *field, const void *place, int n, char *out,
+                           size_t out_bytes)
+{
+    double numbers[2];
+    char text[2][32] = {"", ""};
+    memcpy(numbers, place, (size_t)n * sizeof *numbers);
+    const char *word = tri_config_word(field);
+    bool is_automatic = word && numbers[0] == field->automatic;
+    for (int i = 0; i < n; i++)
+        format_double(numbers[i], text[i], sizeof text[i]);
+    if (is_automatic)
+        snprintf(out, out_bytes, "%s", word);
+    else if (n == 1)
+        snprintf(out, out_bytes, "%s", text[0]);
+    else
+        snprintf(out, out_bytes, "[%s, %s]", text[0], text[1]);
+}
+
+static void format_texts(const tri_field *field, const char *place, char *out, size_t out_bytes)
+{
+    size_t n = field->bytes / TRI_CONFIG_ITEM_BYTES;
+    size_t at = (size_t)snprintf(out, out_bytes, "[");
+    for (size_t i = 0; i < n && place[i * TRI_CONFIG_ITEM_BYTES]; i++) {
+        char quoted[2 * TRI_CONFIG_ITEM_BYTES + 8];
+        format_quoted(place + i * TRI_CONFIG_ITEM_BYTES, quoted, sizeof quoted);
+        at += (size_t)snprintf(out + at, out_bytes - at, "%s%s", i ? ", " : "", quoted);
+    }
+    snprintf(out + at, out_bytes - at, "]");
 }
 
 static void format_level(const void *place, char *out, size_t out_bytes)
@@ -96,7 +117,6 @@ void tri_config_format(const tri_field *field, const void *object, char *out, si
     int narrow = 0;
     int64_t wide = 0;
     uint64_t natural = 0;
-    double real = 0;
     switch (field->type) {
     case TRI_FIELD_INT:
     case TRI_FIELD_BOOL:
@@ -112,11 +132,13 @@ void tri_config_format(const tri_field *field, const void *object, char *out, si
         snprintf(out, out_bytes, "%" PRIu64, natural);
         break;
     case TRI_FIELD_DOUBLE:
-        memcpy(&real, place, sizeof real);
-        format_double(real, out, out_bytes);
+        format_doubles(field, place, 1, out, out_bytes);
         break;
     case TRI_FIELD_DOUBLE2:
-        format_pair(place, out, out_bytes);
+        format_doubles(field, place, 2, out, out_bytes);
+        break;
+    case TRI_FIELD_TEXTS:
+        format_texts(field, place, out, out_bytes);
         break;
     case TRI_FIELD_LEVEL3:
         format_level(place, out, out_bytes);
@@ -215,6 +237,9 @@ void tri_config_takes(const tri_field *field, char *out, size_t out_bytes)
     case TRI_FIELD_TEXT:
         append(out, out_bytes, "a text");
         break;
+    case TRI_FIELD_TEXTS:
+        append(out, out_bytes, "a list of up to %zu texts", field->bytes / TRI_CONFIG_ITEM_BYTES);
+        break;
     case TRI_FIELD_NAME:
         append(out, out_bytes,
                "a name of letters, digits, '-', '_' and '.' that begins with a "
@@ -237,7 +262,8 @@ static void print_row(const tri_field *field, FILE *stream)
     char takes[TRI_CONFIG_TEXT_BYTES];
     tri_config_takes(field, takes, sizeof takes);
     const char *initial = field->initial ? field->initial : "required";
-    bool is_pair = field->type == TRI_FIELD_DOUBLE2 && field->initial;
+    bool is_pair =
+        field->type == TRI_FIELD_DOUBLE2 && field->initial && strchr(field->initial, ',');
     fprintf(stream, "| `%s` | %s%s%s | %s%s%s | %s | %s |\n", field->key, takes,
             field->unit ? "; " : "", field->unit ? field->unit : "", is_pair ? "[" : "",
             initial[0] ? initial : "empty", is_pair ? "]" : "",
