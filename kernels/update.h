@@ -18,29 +18,43 @@ typedef struct tri_update_range {
     tri_dtype copy_type;   /* bf16 */
 } tri_update_range;
 
-typedef struct tri_adamw_args {
-    tri_update_range range;
-    float *m, *v; /* [n] moments, updated */
-    float lr, beta1, beta2, epsilon, weight_decay;
-    int64_t step; /* 1 for the first update: bias correction */
-} tri_adamw_args;
+/* What is done to an element. g is the scaled gradient, to which l2 * w is added; then w -= decay * w,
+ * then the rule's own step. m, v: moments 0 and 1; hats: divided by 1 - beta^step. */
+typedef enum tri_update_rule {
+    TRI_UPDATE_SGD, /* b = beta0 b + g (b: moment 0, if any); w -= rate (nesterov ? g + beta0 b : b) */
+    TRI_UPDATE_ADAM,   /* m, v; w -= rate m^ / (sqrt v^ + epsilon) */
+    TRI_UPDATE_ADAMAX, /* m; v = max(beta1 v, |g| + epsilon); w -= rate m^ / v */
+    TRI_UPDATE_ATAN2,  /* m, v; w -= rate 4/pi atan2(m^, sqrt v^) */
+    TRI_UPDATE_LION, /* w -= rate sign(beta0 m + (1 - beta0) g), then m = beta1 m + (1 - beta1) g */
+    TRI_UPDATE_ADAGRAD, /* s += g^2 (s: moment 0); w -= rate g / (sqrt s + epsilon) */
+    TRI_UPDATE_MOMENTS, /* m, v alone; the sums of squares of w, and of u = the step of ADAM at rate 1
+                         * and decay w, are added to sums[0] and sums[1] */
+    TRI_UPDATE_TRUST,   /* w -= rate u of these moments, the second half of LAMB */
+    TRI_UPDATE_VARIANCE, /* v = beta0 v + (1 - beta0) (g^2 + epsilon) (v: moment 0) alone; the sums of
+                          * squares of w and of g / sqrt v are added to sums[0] and sums[1] */
+    TRI_UPDATE_SCALED,   /* w -= rate g / sqrt v, the second half of Adafactor for vectors */
+    TRI_UPDATE_RULES
+} tri_update_rule;
 
-/* AdamW in torch's convention (Loshchilov & Hutter, arXiv:1711.05101): w *= 1 - lr*weight_decay;
- * m, v; w -= lr * (m/(1-beta1^step)) / (sqrt(v/(1-beta2^step)) + epsilon). Not collective.
- * Cost: reads 16 n, writes 12 n (+2 n) bytes. */
-TRI_MUST_USE tri_status tri_update_adamw(tri_kernels *kernels, const tri_adamw_args *args);
-
-typedef struct tri_sgd_args {
+typedef struct tri_update_args {
+    tri_update_rule rule;
     tri_update_range range;
-    float *momentum_buffer; /* [n]; NULL without momentum */
-    float lr, momentum, weight_decay;
+    void *moment[2];       /* [n], updated; NULL where the rule has none */
+    tri_dtype moment_type; /* fp32 or bf16, rounded at random, so that small changes are not lost */
+    uint64_t index,
+        key; /* of bf16: number of the first element in its tensor; of tensor and step */
+    float rate, beta[2], epsilon, decay, l2;
     bool nesterov;
-    bool first; /* first update: buffer = gradient (torch) */
-} tri_sgd_args;
+    int64_t step; /* 1 for the first update: bias correction */
+    double *sums; /* [2], MOMENTS and VARIANCE */
+} tri_update_args;
 
-/* SGD in torch's convention: g += weight_decay*w; b = momentum*b + g; g = nesterov ? g + momentum*b
- * : b; w -= lr*g. Not collective. */
-TRI_MUST_USE tri_status tri_update_sgd(tri_kernels *kernels, const tri_sgd_args *args);
+/* Update a range. Not collective. Errors: TRI_EINVAL a moment is missing, step < 1.
+ * Cost: reads weight, gradient and moments, writes weight and moments (and copy). */
+TRI_MUST_USE tri_status tri_update(tri_kernels *kernels, const tri_update_args *args);
+
+/* Moments of a rule (SGD's is optional). Not collective. */
+int tri_update_moments(tri_update_rule rule);
 
 /* How a loop without arithmetic goes over the memory of an update. */
 typedef enum tri_traffic_way {

@@ -33,7 +33,8 @@ typedef struct optimizer_bench {
 /* What one row measures. */
 typedef struct optimizer_row {
     const char *name;
-    bool is_sgd, has_copy;
+    tri_update_rule rule;
+    bool has_copy;
     double bytes; /* read and written per element */
 } optimizer_row;
 
@@ -86,22 +87,18 @@ static tri_status time_update(optimizer_bench *bench, const optimizer_row *row, 
     int64_t at = part * range.n;
     double start = tri_clock_s();
     bench->step++;
-    if (row->is_sgd) {
-        tri_sgd_args args = {
-            .range = range, .momentum_buffer = bench->m + at, .lr = 1e-4f, .momentum = 0.9f};
-        TRI_TRY(tri_update_sgd(bench->kernels, &args));
-    } else {
-        tri_adamw_args args = {.range = range,
-                               .m = bench->m + at,
-                               .v = bench->v + at,
-                               .lr = 1e-4f,
-                               .beta1 = 0.9f,
-                               .beta2 = 0.95f,
-                               .epsilon = 1e-8f,
-                               .weight_decay = 0.1f,
-                               .step = bench->step};
-        TRI_TRY(tri_update_adamw(bench->kernels, &args));
-    }
+    tri_update_args args = {
+        .rule = row->rule,
+        .range = range,
+        .moment = {bench->m + at, bench->v + at},
+        .moment_type = TRI_F32,
+        .rate = 1e-4f,
+        .beta = {0.9f,          0.95f        },
+        .epsilon = 1e-8f,
+        .decay = 1e-5f,
+        .step = bench->step
+    };
+    TRI_TRY(tri_update(bench->kernels, &args));
     *seconds = tri_clock_s() - start;
     return TRI_OK;
 }
@@ -110,10 +107,11 @@ static tri_status time_limit(optimizer_bench *bench, const optimizer_row *row, i
                              double *seconds)
 {
     tri_update_range range = part_of(bench, row, part);
-    tri_update_traffic_args args = {.range = range,
-                                    .m = bench->m + part * range.n,
-                                    .v = row->is_sgd ? NULL : bench->v + part * range.n,
-                                    .way = (tri_traffic_way)way};
+    tri_update_traffic_args args = {
+        .range = range,
+        .m = bench->m + part * range.n,
+        .v = tri_update_moments(row->rule) < 2 ? NULL : bench->v + part * range.n,
+        .way = (tri_traffic_way)way};
     double start = tri_clock_s();
     TRI_TRY(tri_update_traffic(bench->kernels, &args));
     *seconds = tri_clock_s() - start;
@@ -165,10 +163,14 @@ static tri_status measure(optimizer_bench *bench, const optimizer_row *row, tri_
 tri_status tri_bench_optimizer(const tri_bench_args *args)
 {
     static const optimizer_row rows[] = {
-        {"optimizer.adamw.fp32",      false, false, 28},
-        {"optimizer.adamw.bf16_copy", false, true,  30},
-        {"optimizer.sgd.fp32",        true,  false, 20},
-        {"optimizer.sgd.bf16_copy",   true,  true,  22},
+        {"optimizer.adamw.fp32",           TRI_UPDATE_ADAM,    false, 28},
+        {"optimizer.adamw.bf16_copy",      TRI_UPDATE_ADAM,    true,  30},
+        {"optimizer.adamax.bf16_copy",     TRI_UPDATE_ADAMAX,  true,  30},
+        {"optimizer.adam_atan2.bf16_copy", TRI_UPDATE_ATAN2,   true,  30},
+        {"optimizer.sgd.fp32",             TRI_UPDATE_SGD,     false, 20},
+        {"optimizer.sgd.bf16_copy",        TRI_UPDATE_SGD,     true,  22},
+        {"optimizer.lion.bf16_copy",       TRI_UPDATE_LION,    true,  22},
+        {"optimizer.adagrad.bf16_copy",    TRI_UPDATE_ADAGRAD, true,  22},
     };
     int64_t n = DEFAULT_ELEMENTS;
     TRI_CHECK(args->argc <= 2, TRI_EINVAL,

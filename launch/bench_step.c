@@ -139,7 +139,8 @@ static tri_status measure_parts(step_bench *b, int64_t round)
     at_s[1] = tri_clock_s();
     TRI_TRY(tri_zero_sum_squares(b->job->zero, &squares));
     at_s[2] = tri_clock_s();
-    TRI_TRY(tri_optim_step(b->job->optim, b->job->counters.step, 0, 1));
+    tri_optim_step_args update = {.step = b->job->counters.step, .gradient_scale = 1};
+    TRI_TRY(tri_optim_step(b->job->optim, &update));
     at_s[3] = tri_clock_s();
     b->part[PART_ZERO][round] = at_s[1] - at_s[0];
     b->part[PART_NORM][round] = at_s[2] - at_s[1];

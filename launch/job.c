@@ -6,16 +6,10 @@
 #include "launch/job_impl.h"
 #include "runtime/base/alloc.h"
 
-#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 
 enum { JOB_COUNTERS = sizeof(tri_job_counters) / sizeof(int64_t) };
-
-static bool is_training(const tri_job *job)
-{
-    return job->use == TRI_JOB_TRAIN;
-}
 
 static int data_parts(const tri_job *job)
 {
@@ -30,20 +24,29 @@ static void fill_segments(tri_job *job)
         job->segments[i] = (tri_optim_segment){.row = s.param,
                                                .begin = s.begin,
                                                .count = s.count,
+                                               .is_counted = s.is_counted,
                                                .weight = s.weight,
                                                .gradient = s.gradient,
-                                               .copy = s.copy,
-                                               .decay = tri_state_row(job->state, s.param)->decay};
+                                               .copy = s.copy};
     }
 }
 
 static tri_status open_optimizer(tri_job *job)
 {
-    if (!is_training(job)) return TRI_OK;
+    if (!tri_job_trains(job)) return TRI_OK;
     int n = tri_zero_shards(job->zero);
     TRI_TRY(TRI_NEW_ARRAY(n, &job->segments));
     fill_segments(job);
-    TRI_TRY(tri_optim_create(&job->spec.optimizer, job->kernels, job->segments, n, &job->optim));
+    job->spec.optimizer.seed = job->spec.seed;
+    tri_optim_args args = {.config = &job->spec.optimizer,
+                           .kernels = job->kernels,
+                           .state = job->state,
+                           .segments = job->segments,
+                           .n_segments = n,
+                           .ranks = tri_optim_has_rounds(&job->spec.optimizer)
+                                        ? tri_mesh_comm(job->mesh, tri_job_replica(job))
+                                        : NULL};
+    TRI_TRY(tri_optim_create(&args, &job->optim));
     TRI_TRY(tri_optim_export(job->optim, job->state));
     return TRI_OK;
 }
@@ -62,13 +65,13 @@ static tri_loader_args loader_args(const tri_job *job, bool validation)
 
 static bool has_validation(const tri_job *job)
 {
-    return job->use == TRI_JOB_EVALUATE || (is_training(job) && job->spec.train.eval_every > 0);
+    return job->use == TRI_JOB_EVALUATE || (tri_job_trains(job) && job->spec.train.eval_every > 0);
 }
 
 static tri_status open_data(tri_job *job)
 {
     tri_device *device = tri_comm_device(job->world);
-    if (is_training(job)) {
+    if (tri_job_trains(job)) {
         tri_loader_args args = loader_args(job, false);
         TRI_TRY(tri_loader_create(&args, device, &job->loader));
         TRI_TRY(tri_loader_export(job->loader, job->state));
@@ -82,7 +85,7 @@ static tri_status open_data(tri_job *job)
 
 static tri_status export_counters(tri_job *job)
 {
-    if (!is_training(job)) return TRI_OK;
+    if (!tri_job_trains(job)) return TRI_OK;
     tri_row row = {.name = "job/counters",
                    .role = TRI_ROLE_JOB,
                    .dtype = TRI_I64,
@@ -117,6 +120,7 @@ static tri_status commit_memory(tri_job *job)
     if (job->optim) {
         fill_segments(job);
         TRI_TRY(tri_optim_bind(job->optim, job->segments, job->state));
+        tri_optim_initialise(job->optim);
     }
     return TRI_OK;
 }
@@ -193,12 +197,7 @@ tri_status tri_job_initialise(tri_job *job)
 /* States of the optimizer as a job begins with them; an earlier load may have failed half-way. */
 static void begin_optimizer(tri_job *job)
 {
-    for (int i = 0; i < tri_state_rows(job->state); i++) {
-        const tri_row *row = tri_state_row(job->state, i);
-        if (row->role != TRI_ROLE_OPTIM || row->count == 0) continue;
-        assert(row->init.kind == TRI_INIT_ZERO);
-        memset(row->data, 0, (size_t)row->count * tri_dtype_bytes(row->dtype));
-    }
+    tri_optim_initialise(job->optim);
     job->counters.updates = 0;
 }
 
@@ -207,7 +206,7 @@ tri_status tri_job_load_part(tri_job *job, const char *path, tri_job_part part)
     static const unsigned params = 1u << TRI_ROLE_PARAM;
     static const unsigned others = 1u << TRI_ROLE_DATA | 1u << TRI_ROLE_JOB;
     unsigned roles = part == TRI_JOB_BUT_OPTIMIZER ? params | others : 0;
-    if (part == TRI_JOB_WEIGHTS || !is_training(job)) roles = params;
+    if (part == TRI_JOB_WEIGHTS || !tri_job_trains(job)) roles = params;
     tri_ckpt_load_args args = {.path = path,
                                .state = job->state,
                                .world = job->world,

@@ -9,6 +9,19 @@
 /* The ranks that share gradients and optimizer states. */
 enum { TRI_JOB_GROUP = TRI_AXIS_BIT(TRI_AXIS_DATA) | TRI_AXIS_BIT(TRI_AXIS_CONTEXT) };
 
+/* The axes of the ranks that share the tensors of a pipeline stage. Not collective. */
+static inline unsigned tri_job_replica(const tri_job *job)
+{
+    bool is_cut = job->spec.parallel.tensor > 1;
+    return TRI_JOB_GROUP | (is_cut ? TRI_AXIS_BIT(TRI_AXIS_TENSOR) : 0);
+}
+
+/* Has it gradients and an optimizer? Not collective. */
+static inline bool tri_job_trains(const tri_job *job)
+{
+    return job->use == TRI_JOB_TRAIN;
+}
+
 /* The mesh of the spec and the communicators of its axes; on paper if there is no world. Collective:
  * world. */
 TRI_MUST_USE tri_status tri_job_open_mesh(tri_job *job, int n_ranks, int rank);

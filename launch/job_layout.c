@@ -18,6 +18,8 @@ tri_status tri_job_open_mesh(tri_job *job, int n_ranks, int rank)
     args.size[TRI_AXIS_TENSOR] = job->spec.parallel.tensor;
     TRI_TRY(tri_mesh_create(&args, &job->mesh));
     TRI_TRY(tri_mesh_declare(job->mesh, TRI_JOB_GROUP));
+    if (tri_job_trains(job) && tri_optim_has_rounds(&job->spec.optimizer))
+        TRI_TRY(tri_mesh_declare(job->mesh, tri_job_replica(job)));
     static const tri_axis used[] = {TRI_AXIS_TENSOR, TRI_AXIS_CONTEXT};
     for (int i = 0; i < 2; i++)
         if (tri_mesh_size(job->mesh, used[i]) > 1)
@@ -47,7 +49,7 @@ static tri_status open_context(tri_job *job)
                              .kv_heads = kv_heads > 0 ? kv_heads : 1,
                              .head_size = spec->model.hidden / spec->model.heads,
                              .dtype = spec->precision,
-                             .training = (job->use == TRI_JOB_TRAIN)};
+                             .training = (tri_job_trains(job))};
     TRI_TRY(tri_context_split(job->mesh, args.mode, args.n_ulysses, &args.ring, &args.ulysses));
     TRI_TRY(tri_context_create(&args, &job->context));
     return TRI_OK;
@@ -81,7 +83,7 @@ static tri_status make_model(tri_job *job, const tri_model_stage *stages)
                            .mesh = job->mesh,
                            .compute = spec->precision,
                            .micro_batch = spec->batch.micro,
-                           .training = (job->use == TRI_JOB_TRAIN),
+                           .training = (tri_job_trains(job)),
                            .seed = spec->seed,
                            .n_stages = job->schedule->ranks * job->schedule->chunks,
                            .stages = stages,
@@ -168,7 +170,7 @@ static tri_status make_zero(tri_job *job, tri_zero_param *params, tri_unit_visit
                           .quantize_gradients =
                               (tri_quantize_kind)spec->parallel.quantize_gradients,
                           .compute = spec->precision,
-                          .training = (job->use == TRI_JOB_TRAIN),
+                          .training = (tri_job_trains(job)),
                           .kernels = job->kernels,
                           .tied_param = tri_model_tied(job->model),
                           .is_guest = tri_model_is_guest(job->model),

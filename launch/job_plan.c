@@ -8,6 +8,19 @@
 
 #include <string.h>
 
+/* What the optimizer adds up over the ranks that share tensors. */
+static void plan_sums(const tri_job *job, tri_traffic_list *out)
+{
+    int64_t doubles = 0;
+    tri_traffic sums = {.group = "optimizer",
+                        .ranks = tri_mesh_product(job->mesh, tri_job_replica(job)),
+                        .kind = TRI_COLL_ALLREDUCE,
+                        .what = "norms",
+                        .calls = tri_optim_messages(job->optim, &doubles)};
+    sums.payload_bytes = doubles * (int64_t)sizeof(double);
+    tri_traffic_add(out, &sums);
+}
+
 /* Messages of a step over all axes, and the four numbers that all ranks share at its end. */
 static void plan_messages(const tri_job *job, tri_traffic_list *out)
 {
@@ -18,6 +31,7 @@ static void plan_messages(const tri_job *job, tri_traffic_list *out)
     tri_zero_traffic(job->zero, out);
     tri_model_traffic(job->model, &batch, tri_job_micro_batches(job), out);
     tri_stage_traffic(job->stage, out);
+    plan_sums(job, out);
     tri_traffic shared = {.group = "world",
                           .ranks = tri_mesh_ranks(job->mesh),
                           .kind = TRI_COLL_ALLREDUCE,

@@ -63,7 +63,7 @@ tri_status tri_spec_check(tri_spec *spec, int n_ranks)
     TRI_TRY(check_data(&checked));
     TRI_TRY(tri_model_config_resolve(&checked.model));
     TRI_TRY(tri_spec_check_layout(&checked));
-    TRI_TRY(tri_optim_check(&checked.optimizer));
+    TRI_TRY(tri_optim_resolve(&checked.optimizer));
     TRI_TRY(tri_lr_check(&checked.schedule, checked.train.steps));
     *spec = checked;
     return TRI_OK;

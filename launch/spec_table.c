@@ -25,6 +25,15 @@ _Static_assert(offsetof(tri_spec, parallel.zero) ==
     {                                                                                              \
 #member, TRI_FIELD_##id, PLACE(member), initial, min, max, flags, 0, unit, doc, NULL, NULL \
     }
+#define PAIR(member, initial, min, max, flags, doc)                                             \
+    {                                                                                           \
+#member, TRI_FIELD_DOUBLE2, PLACE(member), initial, min, max, (flags) | TRI_FIELD_AUTO, \
+            -1, NULL, doc, NULL, NULL                                                           \
+    }
+#define TEXTS(member, flags, doc)                                                          \
+    {                                                                                      \
+#member, TRI_FIELD_TEXTS, PLACE(member), "", 0, 0, flags, 0, NULL, doc, NULL, NULL \
+    }
 #define WORD(id, member, initial, flags, doc)                                                  \
     {                                                                                          \
 #member, TRI_FIELD_##id, PLACE(member), initial, 0, 0, flags, 0, NULL, doc, NULL, NULL \
@@ -189,14 +198,34 @@ static const tri_field spec_fields[] = {
     CHOICE(optimizer.name, "adamw", tri_optim_names, FIXED,
            "The update rule. checkpoint.optimizer: fresh lets it change."),
     NUMBER(DOUBLE, optimizer.lr, NULL, 0, 1000, ABOVE, NULL, "Peak learning rate."),
-    NUMBER(DOUBLE2, optimizer.betas, "0.9, 0.95", 0, 1, BELOW, NULL,
-           "Decay of the first and second moment (adamw)."),
-    NUMBER(DOUBLE, optimizer.epsilon, "1e-8", 0, 1, ABOVE, NULL,
-           "Added to the root of the second moment (adamw)."),
-    NUMBER(DOUBLE, optimizer.weight_decay, "0.1", 0, 1000, 0, NULL,
-           "Of matrices and embeddings; adamw: decoupled, sgd: added to the gradient."),
-    NUMBER(DOUBLE, optimizer.momentum, "0", 0, 1, BELOW, NULL, "Of sgd; 0: none."),
+    PAIR(optimizer.betas, "auto", 0, 1, BELOW,
+         "Decay of the first and second moment. auto: the optimizer's own (adamw: 0.9, 0.95)."),
+    NUMBER(DOUBLE, optimizer.epsilon, "auto", 0, 1, AUTO, NULL,
+           "Keeps quotients finite. auto: the optimizer's own (adamw: 1e-8)."),
+    NUMBER(
+        DOUBLE, optimizer.weight_decay, "0.1", 0, 1000, 0, NULL,
+        "Of matrices and embeddings; decoupled, but added to the gradient by sgd, adam, adamax and "
+        "adagrad."),
+    NUMBER(DOUBLE, optimizer.momentum, "0", 0, 1, BELOW, NULL, "Of sgd and lars; 0: none."),
     SWITCH(optimizer.nesterov, "false", 0, 0, "Nesterov's momentum (sgd)."),
+    ENUM(optimizer.moments, "fp32", precisions, precision_values,
+         "Moments with a number for each weight; bf16 ones are rounded at random."),
+    NUMBER(DOUBLE, optimizer.trust, "0.001", 0, 1000, ABOVE, NULL,
+           "Length of a step as a share of that of the weights (lars)."),
+    NUMBER(DOUBLE, optimizer.trust_max, "0", 0, 1e9, 0, NULL,
+           "Largest ratio of the lengths of weights and step (lamb); 0: none."),
+    NUMBER(DOUBLE, optimizer.initial, "0", 0, 1e9, 0, NULL,
+           "What sums of squares begin with (adagrad and its kin)."),
+    SWITCH(optimizer.relative_step, "false", 0, 0,
+           "Steps are no larger than 1 / sqrt(step) (adafactor)."),
+    SWITCH(optimizer.scale_parameter, "true", 0, 0,
+           "Steps are as large as the tensor's weights (adafactor)."),
+    NUMBER(DOUBLE, optimizer.update_clip, "1", 0, 1e9, ABOVE, NULL,
+           "Largest root mean square of a step before it is scaled (adafactor)."),
+    TEXTS(
+        optimizer.groups, 0,
+        "Parameters treated in their own way: \"PATTERN [lr FACTOR] [decay NUMBER] [adapt off]\"; "
+        "the last pattern that matches a name counts."),
     NUMBER(DOUBLE, optimizer.clip, "1", 0, 1e9, 0, NULL,
            "Largest global norm of the gradient; 0: not clipped."),
     NUMBER(INT64, schedule.warmup, "0", 0, 1e12, 0, "steps",

@@ -76,8 +76,11 @@ tri_status tri_train_step(tri_job *job, bool stop, tri_step_result *out)
     double lr =
         job->spec.optimizer.lr * tri_lr_factor(&job->spec.schedule, step, job->spec.train.steps);
     tri_activity_next(now, "update");
-    TRI_TRY(tri_optim_step(job->optim, job->counters.updates + 1, lr,
-                           tri_clip_factor(norm, job->spec.optimizer.clip)));
+    tri_optim_step_args update = {.step = job->counters.updates + 1,
+                                  .lr = lr,
+                                  .gradient_scale = tri_clip_factor(norm, job->spec.optimizer.clip),
+                                  .squares = share[SHARE_SQUARES]};
+    TRI_TRY(tri_optim_step(job->optim, &update));
     tri_activity_next(now, "gathering weights");
     TRI_TRY(tri_zero_gather(job->zero));
     tri_activity_end(now);

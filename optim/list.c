@@ -2,7 +2,19 @@
 /* The one list of optimizers: NAME stands for the table tri_optim_NAME in optim/NAME.c. */
 #include "optim/optim_impl.h"
 
-#define TRI_OPTIM_MAP(X) X(sgd) X(adamw)
+#define TRI_OPTIM_MAP(X) \
+    X(sgd)               \
+    X(adam)              \
+    X(adamw)             \
+    X(adamax)            \
+    X(adam_atan2)        \
+    X(lamb)              \
+    X(lars)              \
+    X(adafactor)         \
+    X(lion)              \
+    X(adagrad)           \
+    X(adagrad_norm)      \
+    X(adagrad_rownorm)
 
 #define X(name) extern const tri_optim_ops tri_optim_##name;
 TRI_OPTIM_MAP(X)

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-/* SGD with momentum and Nesterov's form, torch's convention: the smallest optimizer, to copy. */
-#include "kernels/update.h"
+/* SGD with momentum and Nesterov's form of it, torch's convention: weight decay is added to the
+ * gradient, momentum is not damped. */
 #include "optim/optim_impl.h"
 
-static int sgd_moments(const tri_optim_config *config)
+static int sgd_moments(const tri_optim_config *config, const tri_row *row,
+                       tri_optim_moment out[TRI_OPTIM_MAX_MOMENTS])
 {
-    return config->momentum > 0 ? 1 : 0;
+    (void)row;
+    out[0] = (tri_optim_moment){"momentum", TRI_OPTIM_ELEMENTS};
+    return config->momentum > 0;
 }
 
 static tri_status sgd_check(const tri_optim_config *config)
@@ -15,32 +18,21 @@ static tri_status sgd_check(const tri_optim_config *config)
     return TRI_OK;
 }
 
-static tri_status sgd_update(const tri_optim_update *u)
+static tri_status sgd_update(const tri_optim_tensor *tensor)
 {
-    const tri_optim_segment *s = u->segment;
-    tri_sgd_args args = {
-        .range = {.n = s->count,
-                  .weight = s->weight,
-                  .gradient = s->gradient,
-                  .gradient_scale = (float)u->gradient_scale,
-                  .copy = s->copy,
-                  .copy_type = TRI_BF16},
-        .momentum_buffer = u->moment[0],
-        .lr = (float)u->lr,
-        .momentum = (float)u->config->momentum,
-        .weight_decay = (float)u->weight_decay,
-        .nesterov = u->config->nesterov != 0,
-        .first = u->step == 1,
-    };
-    TRI_TRY(tri_update_sgd(u->kernels, &args));
+    tri_update_args args = tri_optim_update_args(tensor, TRI_UPDATE_SGD);
+    args.beta[0] = (float)tensor->config->momentum;
+    args.nesterov = tensor->config->nesterov != 0;
+    args.decay = 0;
+    args.l2 = (float)tensor->weight_decay;
+    TRI_TRY(tri_optim_run(tensor, &args));
     return TRI_OK;
 }
 
 const tri_optim_ops tri_optim_sgd = {
     .name = "sgd",
     .doc = "stochastic gradient descent; momentum and Nesterov optional",
-    .moment_name = {"momentum"},
-    .n_moments = sgd_moments,
+    .moments = sgd_moments,
     .check = sgd_check,
     .update = sgd_update,
 };

@@ -169,6 +169,7 @@ tri_zero_shard tri_zero_shard_at(const tri_zero *zero, int index)
     const zero_param *param = &zero->params[index];
     tri_zero_shard shard = {.param = index};
     tri_zero_owned(zero, param, &shard.begin, &shard.count);
+    shard.is_counted = param->counts && zero->index < zero->args.group[ZERO_OPTIMIZER];
     if (!zero->weight || shard.count == 0) return shard;
     const zero_bucket *bucket = &zero->buckets[param->bucket];
     int64_t at = param->offset + shard.begin;

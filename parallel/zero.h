@@ -76,6 +76,7 @@ typedef struct tri_zero_args {
 typedef struct tri_zero_shard {
     int param;            /* 0 .. n_params - 1 */
     int64_t begin, count; /* in the parameter's local box; count 0: nothing here */
+    bool is_counted;      /* by sums over the ranks: true on one of those that hold this range */
     float *weight;        /* master */
     float *gradient;
     void *copy; /* compute copy to refresh; NULL where the master is what computes */

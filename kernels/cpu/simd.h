@@ -12,6 +12,7 @@
 #include "kernels/cpu/attention_loops.h"
 #include "kernels/cpu/isa.h"
 #include "kernels/embed.h"
+#include "kernels/factor.h"
 #include "kernels/loss.h"
 #include "kernels/norm.h"
 #include "kernels/pointwise.h"
@@ -67,23 +68,29 @@ typedef struct tri_simd_loss {
     void (*gradient)(const tri_cross_entropy_args *args, int64_t begin, int64_t end);
 } tri_simd_loss;
 
-/* Scalars of AdamW with the bias corrections folded in. */
-typedef struct tri_simd_adamw {
-    float decay; /* 1 - lr * weight_decay */
-    float beta1, beta2;
-    float one_minus_beta1, one_minus_beta2;
-    float step_size;       /* lr / (1 - beta1^step) */
-    float root_correction; /* 1 / sqrt(1 - beta2^step) */
-    float epsilon;
-} tri_simd_adamw;
+/* Scalars of an update, bias corrections folded in. */
+typedef struct tri_simd_scalars {
+    float keep; /* 1 - decay */
+    float beta[2], rest[2];
+    float correction;      /* 1 / (1 - beta0^step) */
+    float root_correction; /* 1 / sqrt(1 - beta1^step) */
+    float step_size;       /* rate * correction */
+} tri_simd_scalars;
 
 typedef struct tri_simd_update {
-    /* stream: write the compute copy around the caches */
-    void (*adamw)(const tri_adamw_args *args, const tri_simd_adamw *scalars, bool stream,
-                  int64_t begin, int64_t end);
-    void (*sgd)(const tri_sgd_args *args, bool stream, int64_t begin, int64_t end);
+    /* stream: write the compute copy around the caches; sums [2]: of this part */
+    void (*update)(const tri_update_args *args, const tri_simd_scalars *scalars, bool stream,
+                   int64_t begin, int64_t end, double *sums);
     void (*traffic)(const tri_update_traffic_args *args, int64_t begin, int64_t end);
 } tri_simd_update;
+
+typedef struct tri_simd_factor {
+    /* rows begin .. end; sums may be NULL */
+    void (*squares)(const tri_factor_args *args, int64_t begin, int64_t end, double *row_sums,
+                    double *column_sums);
+    double (*measure)(const tri_factor_args *args, int64_t begin, int64_t end);
+    void (*step)(const tri_factor_args *args, int64_t begin, int64_t end);
+} tri_simd_factor;
 
 /* Numbers and what is sent for them (kernels/quantize.h). */
 typedef struct tri_simd_quantized {
@@ -113,6 +120,7 @@ typedef struct tri_simd_ops {
     const tri_simd_embed *embed;
     const tri_simd_loss *loss;
     const tri_simd_update *update;
+    const tri_simd_factor *factor;
     const tri_simd_attention *attention;
     const tri_simd_quantize *quantize;
 } tri_simd_ops;
@@ -128,6 +136,7 @@ const tri_simd_ops *tri_simd_find(tri_isa isa);
     extern const tri_simd_embed tri_simd_embed_##isa;         \
     extern const tri_simd_loss tri_simd_loss_##isa;           \
     extern const tri_simd_update tri_simd_update_##isa;       \
+    extern const tri_simd_factor tri_simd_factor_##isa;       \
     extern const tri_simd_attention tri_simd_attention_##isa; \
     extern const tri_simd_quantize tri_simd_quantize_##isa;   \
     extern const tri_simd_ops tri_simd_##isa;

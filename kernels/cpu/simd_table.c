@@ -15,6 +15,7 @@ const tri_simd_ops TRI_ISA_NAME(tri_simd) = {
     .embed = &TRI_ISA_NAME(tri_simd_embed),
     .loss = &TRI_ISA_NAME(tri_simd_loss),
     .update = &TRI_ISA_NAME(tri_simd_update),
+    .factor = &TRI_ISA_NAME(tri_simd_factor),
     .attention = &TRI_ISA_NAME(tri_simd_attention),
     .quantize = &TRI_ISA_NAME(tri_simd_quantize),
 };

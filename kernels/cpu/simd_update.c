@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-/* AdamW and SGD: one pass over weight, gradient and moments; the compute copy is written on the way,
- * in large ranges around the caches (nobody reads it before the range is through). Weights and
+/* Updates: one pass over weight, gradient and moments; the compute copy is written on the way, in large ranges around the caches (nobody reads it before the range is through). Weights and
  * moments are read before they are written: there, ordinary stores cost no extra read.
  */
 #include "kernels/cpu/simd.h"
+#include "kernels/cpu/vector_math.h"
 #include "kernels/cpu/vector_memory.h"
 
 /* Elements before and after which copy + begin .. end can be streamed in whole vectors. */
@@ -32,62 +32,214 @@ TRI_INLINE void write_weight(const tri_update_range *range, int64_t i, int64_t l
         tri_v_store_bits(copy, lanes, tri_v_narrow(w));
 }
 
-TRI_INLINE void adamw_part(const tri_adamw_args *args, const tri_simd_adamw *scalars, bool stream,
-                           int64_t begin, int64_t end)
+/* Bits that look random (lowbias32 of C. Wellons, "Prospecting for Hash Functions", 2018). */
+TRI_INLINE tri_vu hash(tri_vu x)
+{
+    x ^= x >> 16;
+    x *= 0x7feb352du;
+    x ^= x >> 15;
+    x *= 0x846ca68bu;
+    return x ^ x >> 16;
+}
+
+/* One number for each element, by its place in its tensor: the same wherever a shard is cut. */
+TRI_INLINE tri_vu noise_at(const tri_update_args *args, int64_t i)
+{
+    uint64_t at = args->index + (uint64_t)i;
+    tri_vu low = (tri_vu)tri_v_index() + (uint32_t)at;
+    tri_vu high = (tri_vu)(low < (uint32_t)at) & 1u; /* the sum has wrapped */
+    uint64_t key = args->key ^ (at >> 32) * 0x9e3779b97f4a7c15u;
+    return hash(hash(low + high * 0x9e3779b9u + (uint32_t)key) ^ (uint32_t)(key >> 32));
+}
+
+/* Round to one of the two neighbouring bf16 numbers, the nearer one more often. */
+TRI_INLINE tri_vh narrow_at_random(tri_vf a, tri_vu noise)
+{
+    tri_vu bits = (tri_vu)a;
+    tri_vi finite = (tri_vi)((bits & 0x7f800000u) != 0x7f800000u);
+    return __builtin_convertvector((bits + (noise & 0xffffu & (tri_vu)finite)) >> 16, tri_vh);
+}
+
+/* Returns: the moment as it is stored. */
+TRI_INLINE tri_vf store_moment(void *moment, int64_t i, int64_t lanes, tri_vf a, tri_vu noise,
+                               bool bf16)
+{
+    if (!bf16) {
+        tri_v_store_f32((float *)moment + i, lanes, a);
+        return a;
+    }
+    tri_vh bits = narrow_at_random(a, noise);
+    tri_v_store_bits((tri_bf16 *)moment + i, lanes, bits);
+    return tri_v_widen(bits);
+}
+
+typedef struct element {
+    tri_vf g, w, m, v;
+} element;
+
+/* The step of one vector of elements; `rule` is known where this is compiled. */
+TRI_INLINE void apply(tri_update_rule rule, const tri_update_args *a, const tri_simd_scalars *s,
+                      element *e)
+{
+    switch (rule) {
+    case TRI_UPDATE_SGD:
+        e->m = a->moment[0] ? e->m * s->beta[0] + e->g : e->g;
+        e->w -= (a->nesterov ? e->g + e->m * s->beta[0] : e->m) * a->rate;
+        break;
+    case TRI_UPDATE_ADAM:
+    case TRI_UPDATE_ATAN2:
+    case TRI_UPDATE_MOMENTS:
+        e->m = e->m * s->beta[0] + e->g * s->rest[0];
+        e->v = e->v * s->beta[1] + e->g * e->g * s->rest[1];
+        if (rule == TRI_UPDATE_ADAM)
+            e->w -= s->step_size * (e->m / (tri_v_sqrt(e->v) * s->root_correction + a->epsilon));
+        if (rule == TRI_UPDATE_ATAN2)
+            e->w -= a->rate * 1.27323954473516268f *
+                    tri_v_atan2(e->m * s->correction, tri_v_sqrt(e->v) * s->root_correction);
+        break;
+    case TRI_UPDATE_ADAMAX:
+        e->m = e->m * s->beta[0] + e->g * s->rest[0];
+        e->v = tri_v_max(e->v * s->beta[1], (tri_vf)((tri_vu)e->g & 0x7fffffffu) + a->epsilon);
+        e->w -= s->step_size * (e->m / e->v);
+        break;
+    case TRI_UPDATE_LION: {
+        tri_vf c = e->m * s->beta[0] + e->g * s->rest[0];
+        tri_vf sign = tri_v_select(c > 0.0f, tri_v_set(1),
+                                   tri_v_select(c < 0.0f, tri_v_set(-1), c)); /* 0, NaN */
+        e->w -= a->rate * sign;
+        e->m = e->m * s->beta[1] + e->g * s->rest[1];
+        break;
+    }
+    case TRI_UPDATE_ADAGRAD:
+        e->m += e->g * e->g;
+        e->w -= a->rate * (e->g / (tri_v_sqrt(e->m) + a->epsilon));
+        break;
+    case TRI_UPDATE_VARIANCE:
+        e->m = e->m * s->beta[0] + (e->g * e->g + a->epsilon) * s->rest[0];
+        break;
+    case TRI_UPDATE_SCALED:
+        e->w -= a->rate * (e->g / tri_v_sqrt(e->m));
+        break;
+    case TRI_UPDATE_TRUST:
+    case TRI_UPDATE_RULES:
+        break;
+    }
+}
+
+/* What LAMB scales: the step of Adam at rate 1, and the decay. */
+TRI_INLINE tri_vf trust_step(const tri_update_args *a, const tri_simd_scalars *s, const element *e)
+{
+    return s->correction * (e->m / (tri_v_sqrt(e->v) * s->root_correction + a->epsilon)) +
+           e->w * a->decay;
+}
+
+typedef struct squares {
+    tri_vd even, odd;
+} squares;
+
+TRI_INLINE void add_squares(squares *sum, tri_vf x, int64_t lanes)
+{
+    tri_vf_half half[2];
+    x = tri_v_keep(x, lanes);
+    memcpy(half, &x, sizeof x);
+    tri_vd a = __builtin_convertvector(half[0], tri_vd);
+    tri_vd b = __builtin_convertvector(half[1], tri_vd);
+    sum->even += a * a;
+    sum->odd += b * b;
+}
+
+TRI_INLINE double total(const squares *sum)
+{
+    tri_vd both = sum->even + sum->odd;
+    double out = 0;
+    for (int l = 0; l < TRI_V / 2; l++)
+        out += both[l];
+    return out;
+}
+
+/* A range in which everything but lanes is known where this is compiled. */
+TRI_INLINE void part(tri_update_rule rule, const tri_update_args *args,
+                     const tri_simd_scalars *scalars, bool stream, bool bf16, int64_t begin,
+                     int64_t end, double *sums)
 {
     /* copies: a store of ours could be to args or scalars, for all the compiler knows */
-    const tri_update_range range = args->range;
-    const tri_simd_adamw s = *scalars;
-    float *m_at = args->m;
-    float *v_at = args->v;
+    const tri_update_args a = *args;
+    const tri_simd_scalars s = *scalars;
+    const bool measures = rule == TRI_UPDATE_MOMENTS || rule == TRI_UPDATE_VARIANCE;
+    const bool keeps_moments = rule == TRI_UPDATE_TRUST || rule == TRI_UPDATE_SCALED;
+    const bool has_v = rule == TRI_UPDATE_ADAM || rule == TRI_UPDATE_ADAMAX ||
+                       rule == TRI_UPDATE_ATAN2 || rule == TRI_UPDATE_MOMENTS ||
+                       rule == TRI_UPDATE_TRUST;
+    squares sum_w = {0}, sum_u = {0};
     for (int64_t i = begin; i < end; i += TRI_V) {
         int64_t lanes = tri_v_lanes(i, end);
-        tri_vf g = tri_v_load_f32(range.gradient + i, lanes) * range.gradient_scale;
-        tri_vf m = tri_v_load_f32(m_at + i, lanes) * s.beta1 + g * s.one_minus_beta1;
-        tri_vf v = tri_v_load_f32(v_at + i, lanes) * s.beta2 + g * g * s.one_minus_beta2;
-        tri_vf w = tri_v_load_f32(range.weight + i, lanes) * s.decay;
-        w -= s.step_size * (m / (tri_v_sqrt(v) * s.root_correction + s.epsilon));
-        tri_v_store_f32(m_at + i, lanes, m);
-        tri_v_store_f32(v_at + i, lanes, v);
-        write_weight(&range, i, lanes, w, stream);
-    }
-}
-
-static void adamw(const tri_adamw_args *args, const tri_simd_adamw *scalars, bool stream,
-                  int64_t begin, int64_t end)
-{
-    stream_part part = stream_part_of(args->range.copy, stream, begin, end);
-    adamw_part(args, scalars, false, begin, part.begin);
-    adamw_part(args, scalars, true, part.begin, part.end);
-    adamw_part(args, scalars, false, part.end, end);
-    if (stream) tri_v_fence();
-}
-
-TRI_INLINE void sgd_part(const tri_sgd_args *args, bool stream, int64_t begin, int64_t end)
-{
-    const tri_sgd_args a = *args;
-    for (int64_t i = begin; i < end; i += TRI_V) {
-        int64_t lanes = tri_v_lanes(i, end);
-        tri_vf w = tri_v_load_f32(a.range.weight + i, lanes);
-        tri_vf g = tri_v_load_f32(a.range.gradient + i, lanes) * a.range.gradient_scale +
-                   w * a.weight_decay;
-        if (a.momentum_buffer) {
-            tri_vf b = g;
-            if (!a.first) b += tri_v_load_f32(a.momentum_buffer + i, lanes) * a.momentum;
-            tri_v_store_f32(a.momentum_buffer + i, lanes, b);
-            g = a.nesterov ? g + b * a.momentum : b;
+        element e = {.w = tri_v_load_f32(a.range.weight + i, lanes)};
+        if (a.moment[0]) e.m = tri_v_load(a.moment[0], i, lanes, bf16);
+        if (has_v) e.v = tri_v_load(a.moment[1], i, lanes, bf16);
+        if (rule == TRI_UPDATE_TRUST) {
+            e.w -= a.rate * trust_step(&a, &s, &e);
+        } else {
+            e.g = tri_v_load_f32(a.range.gradient + i, lanes) * a.range.gradient_scale + e.w * a.l2;
+            if (!measures) e.w *= s.keep;
+            apply(rule, &a, &s, &e);
         }
-        write_weight(&a.range, i, lanes, w - g * a.lr, stream);
+        if (!keeps_moments) {
+            tri_vu noise = bf16 ? noise_at(&a, i) : (tri_vu){0};
+            if (a.moment[0]) e.m = store_moment(a.moment[0], i, lanes, e.m, noise, bf16);
+            if (has_v) e.v = store_moment(a.moment[1], i, lanes, e.v, noise >> 16, bf16);
+        }
+        if (!measures) {
+            write_weight(&a.range, i, lanes, e.w, stream);
+            continue;
+        }
+        add_squares(&sum_w, e.w, lanes);
+        add_squares(&sum_u, has_v ? trust_step(&a, &s, &e) : e.g / tri_v_sqrt(e.m), lanes);
     }
+    if (!measures) return;
+    sums[0] += total(&sum_w);
+    sums[1] += total(&sum_u);
 }
 
-static void sgd(const tri_sgd_args *args, bool stream, int64_t begin, int64_t end)
+/* Loops of one rule: with fp32 and bf16 moments, the copy streamed or not. */
+TRI_INLINE void of_rule(tri_update_rule rule, const tri_update_args *args,
+                        const tri_simd_scalars *s, bool stream, int64_t begin, int64_t end,
+                        double *sums)
 {
-    stream_part part = stream_part_of(args->range.copy, stream, begin, end);
-    sgd_part(args, false, begin, part.begin);
-    sgd_part(args, true, part.begin, part.end);
-    sgd_part(args, false, part.end, end);
+    stream_part streamed = stream_part_of(args->range.copy, stream, begin, end);
+    if (args->moment_type == TRI_BF16) {
+        part(rule, args, s, false, true, begin, streamed.begin, sums);
+        part(rule, args, s, true, true, streamed.begin, streamed.end, sums);
+        part(rule, args, s, false, true, streamed.end, end, sums);
+    } else {
+        part(rule, args, s, false, false, begin, streamed.begin, sums);
+        part(rule, args, s, true, false, streamed.begin, streamed.end, sums);
+        part(rule, args, s, false, false, streamed.end, end, sums);
+    }
     if (stream) tri_v_fence();
+}
+
+static void update(const tri_update_args *args, const tri_simd_scalars *s, bool stream,
+                   int64_t begin, int64_t end, double *sums)
+{
+    switch (args->rule) {
+#define RULE(name)                                                     \
+    case TRI_UPDATE_##name:                                            \
+        of_rule(TRI_UPDATE_##name, args, s, stream, begin, end, sums); \
+        break;
+        RULE(SGD)
+        RULE(ADAM)
+        RULE(ADAMAX)
+        RULE(ATAN2)
+        RULE(LION)
+        RULE(ADAGRAD)
+        RULE(MOMENTS)
+        RULE(TRUST)
+        RULE(VARIANCE)
+        RULE(SCALED)
+#undef RULE
+    case TRI_UPDATE_RULES:
+        break;
+    }
 }
 
 /* x ^= bits, which are 0 for all that the compiler does not know. */
@@ -169,7 +321,6 @@ static void traffic(const tri_update_traffic_args *args, int64_t begin, int64_t 
 }
 
 const tri_simd_update TRI_ISA_NAME(tri_simd_update) = {
-    .adamw = adamw,
-    .sgd = sgd,
+    .update = update,
     .traffic = traffic,
 };

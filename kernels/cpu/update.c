@@ -5,22 +5,29 @@
 #include "kernels/cpu/simd.h"
 #include "kernels/cpu/team.h"
 #include "kernels/kernels_impl.h"
+#include "runtime/base/int.h"
 
 #include <math.h>
+
+#include <string.h>
 
 enum {
     UNIT = 64,
     /* from here on nothing of the range is in a cache when it is over */
-    STREAM_ELEMENTS = 1 << 20
+    STREAM_ELEMENTS = 1 << 20,
+    /* sums are those of blocks, so that they do not depend on the number of threads */
+    SUM_BLOCKS = 256,
+    SUM_BLOCK_ELEMENTS = 4096
 };
 
 typedef struct update_work {
     const tri_simd_update *simd;
-    const tri_adamw_args *adamw;
-    const tri_sgd_args *sgd;
+    const tri_update_args *args;
     const tri_update_traffic_args *traffic;
-    tri_simd_adamw scalars;
+    tri_simd_scalars scalars;
     bool stream;
+    int64_t block;
+    double (*sums)[2];
 } update_work;
 
 static tri_status check(const char *kernel, const tri_update_range *range)
@@ -31,49 +38,94 @@ static tri_status check(const char *kernel, const tri_update_range *range)
     return TRI_OK;
 }
 
-static void adamw(const void *work, int64_t begin, int64_t end)
+int tri_update_moments(tri_update_rule rule)
 {
-    const update_work *w = work;
-    w->simd->adamw(w->adamw, &w->scalars, w->stream, begin, end);
+    bool has_second = rule == TRI_UPDATE_ADAM || rule == TRI_UPDATE_ADAMAX ||
+                      rule == TRI_UPDATE_ATAN2 || rule == TRI_UPDATE_MOMENTS ||
+                      rule == TRI_UPDATE_TRUST;
+    return has_second ? 2 : 1;
 }
 
-tri_status tri_update_adamw(tri_kernels *kernels, const tri_adamw_args *args)
+static bool has_sums(tri_update_rule rule)
 {
-    TRI_TRY(check("AdamW", &args->range));
-    TRI_CHECK(args->step >= 1, TRI_EINVAL, "AdamW at step %lld: the first update is step 1",
+    return rule == TRI_UPDATE_MOMENTS || rule == TRI_UPDATE_VARIANCE;
+}
+
+static tri_status check_update(const tri_update_args *args)
+{
+    TRI_TRY(check("update", &args->range));
+    TRI_CHECK(args->rule >= 0 && args->rule < TRI_UPDATE_RULES, TRI_EBUG, "update by rule %d",
+              (int)args->rule);
+    TRI_CHECK(args->step >= 1, TRI_EINVAL, "update at step %lld: the first is step 1",
               (long long)args->step);
-    update_work work = {.simd = kernels->simd->update, .adamw = args};
-    work.stream = args->range.n >= STREAM_ELEMENTS;
-    double correction1 = 1.0 - pow((double)args->beta1, (double)args->step);
-    double correction2 = 1.0 - pow((double)args->beta2, (double)args->step);
-    work.scalars = (tri_simd_adamw){
-        .decay = (float)(1.0 - (double)args->lr * (double)args->weight_decay),
-        .beta1 = args->beta1,
-        .beta2 = args->beta2,
-        .one_minus_beta1 = (float)(1.0 - (double)args->beta1),
-        .one_minus_beta2 = (float)(1.0 - (double)args->beta2),
-        .step_size = (float)((double)args->lr / correction1),
-        .root_correction = (float)(1.0 / sqrt(correction2)),
-        .epsilon = args->epsilon,
-    };
-    tri_team_run(kernels, args->range.n, UNIT, tri_team_grain(28), adamw, &work);
+    TRI_CHECK(args->moment_type == TRI_F32 || args->moment_type == TRI_BF16, TRI_EINVAL,
+              "update with moments of %s; they are fp32 or bf16",
+              tri_dtype_name(args->moment_type));
+    int n = tri_update_moments(args->rule);
+    bool needs = args->rule != TRI_UPDATE_SGD || args->beta[0] != 0;
+    for (int i = 0; i < n && needs && args->range.n; i++)
+        TRI_CHECK(args->moment[i], TRI_EINVAL, "update by rule %d without moment %d",
+                  (int)args->rule, i);
+    TRI_CHECK(!has_sums(args->rule) || args->sums, TRI_EBUG, "no place for sums");
     return TRI_OK;
 }
 
-static void sgd(const void *work, int64_t begin, int64_t end)
+static tri_simd_scalars scalars_of(const tri_update_args *args)
 {
-    const update_work *w = work;
-    w->simd->sgd(w->sgd, w->stream, begin, end);
+    tri_simd_scalars s = {.keep = (float)(1.0 - (double)args->decay)};
+    double correction[2];
+    for (int i = 0; i < 2; i++) {
+        s.beta[i] = args->beta[i];
+        s.rest[i] = (float)(1.0 - (double)args->beta[i]);
+        correction[i] = 1.0 - pow((double)args->beta[i], (double)args->step);
+    }
+    s.correction = (float)(1.0 / correction[0]);
+    s.step_size = (float)((double)args->rate / correction[0]);
+    s.root_correction = (float)(1.0 / sqrt(correction[1]));
+    return s;
 }
 
-tri_status tri_update_sgd(tri_kernels *kernels, const tri_sgd_args *args)
+static void update(const void *work, int64_t begin, int64_t end)
 {
-    TRI_TRY(check("SGD", &args->range));
-    TRI_CHECK(args->momentum_buffer || args->momentum == 0, TRI_EINVAL,
-              "SGD with momentum %g but no momentum buffer", (double)args->momentum);
-    update_work work = {.simd = kernels->simd->update, .sgd = args};
-    work.stream = args->range.n >= STREAM_ELEMENTS;
-    tri_team_run(kernels, args->range.n, UNIT, tri_team_grain(16), sgd, &work);
+    const update_work *w = work;
+    w->simd->update(w->args, &w->scalars, w->stream, begin, end, NULL);
+}
+
+static void update_blocks(const void *work, int64_t begin, int64_t end)
+{
+    const update_work *w = work;
+    for (int64_t b = begin; b < end; b++)
+        w->simd->update(w->args, &w->scalars, w->stream, b * w->block,
+                        tri_min64((b + 1) * w->block, w->args->range.n), w->sums[b]);
+}
+
+/* Blocks instead of equal parts for the threads: each has sums of its own. */
+static void update_with_sums(tri_kernels *kernels, update_work *work)
+{
+    double sums[SUM_BLOCKS][2];
+    int64_t n = work->args->range.n;
+    memset(sums, 0, sizeof sums);
+    work->sums = sums;
+    work->block =
+        tri_max64(tri_round_up((n + SUM_BLOCKS - 1) / SUM_BLOCKS, UNIT), SUM_BLOCK_ELEMENTS);
+    int64_t blocks = (n + work->block - 1) / work->block;
+    tri_team_run(kernels, blocks, 1, tri_team_grain(work->block * 24), update_blocks, work);
+    for (int64_t b = 0; b < blocks; b++)
+        for (int i = 0; i < 2; i++)
+            work->args->sums[i] += sums[b][i];
+}
+
+tri_status tri_update(tri_kernels *kernels, const tri_update_args *args)
+{
+    TRI_TRY(check_update(args));
+    update_work work = {.simd = kernels->simd->update,
+                        .args = args,
+                        .scalars = scalars_of(args),
+                        .stream = args->range.n >= STREAM_ELEMENTS};
+    if (has_sums(args->rule))
+        update_with_sums(kernels, &work);
+    else
+        tri_team_run(kernels, args->range.n, UNIT, tri_team_grain(24), update, &work);
     return TRI_OK;
 }
 

@@ -40,4 +40,24 @@ TRI_INLINE tri_vf tri_v_sigmoid(tri_vf x)
     return 1.0f / (1.0f + tri_v_exp_inside(c));
 }
 
+/* atan2(y, x) for x >= 0, within 4 units in the last place; atan2(0, 0) = 0. The polynomial is Cephes'
+ * atanf (Moshier). Not collective. */
+TRI_INLINE tri_vf tri_v_atan2(tri_vf y, tri_vf x)
+{
+    const float quarter = 0.785398163397448f;
+    tri_vf a = (tri_vf)((tri_vu)y & 0x7fffffffu);
+    tri_vf large = tri_v_max(a, x);
+    tri_vf small = tri_v_min(a, x);
+    tri_vf t = small / tri_v_max(large, tri_v_set(0x1p-126f));
+    tri_vi above = t > 0.4142135623730950f; /* tan(pi / 8) */
+    tri_vf r = tri_v_select(above, (t - 1.0f) / (t + 1.0f), t);
+    tri_vf z = r * r;
+    tri_vf p = 8.05374449538e-2f * z - 1.38776856032e-1f;
+    p = p * z + 1.99777106478e-1f;
+    p = p * z - 3.33329491539e-1f;
+    p = p * z * r + r + tri_v_select(above, tri_v_set(quarter), tri_v_set(0));
+    p = tri_v_select(a > x, 2 * quarter - p, p);
+    return (tri_vf)((tri_vu)p | ((tri_vu)y & 0x80000000u));
+}
+
 #endif

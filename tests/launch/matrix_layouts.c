@@ -23,6 +23,9 @@ static const struct {
     bool is_model;
     const char *values; /* separated by blanks, = the default; NULL: the choices of the key */
 } hints[] = {
+  /* one that needs nothing of other ranks, and those with norms; where a step is a quotient of moments, as
+     * Adam's, parameters without a gradient but for rounding are not comparable */
+    {"optimizer.name",            0,                               true,  "sgd lars adagrad_norm adagrad_rownorm"  },
     {"parallel.zero",             ANY_DATA,                        false, "1 0 2 3 [1,2,4] [2,2,2] [2,2,4] [2,4,8]"},
     {"parallel.schedule",         TRI_AXIS_BIT(TRI_AXIS_PIPELINE), false, NULL                                     },
     {"parallel.chunks",           TRI_AXIS_BIT(TRI_AXIS_PIPELINE), false, "1 2"                                    },
@@ -65,7 +68,8 @@ void matrix_base(bool pairs, const char *text, char *out, size_t out_bytes)
              "name: matrix\nseed: 5\nmodel: {family: gpt2, %s}\n"
              "data: {train: '%s', format: text, tokenizer: bytes}\n"
              "batch: {sequences: %d, micro: 2}\n"
-             "optimizer: {name: sgd, lr: 0.05, momentum: 0.9, weight_decay: 0.01, clip: 1.0}\n"
+             "optimizer: {name: sgd, lr: 0.05, momentum: 0.9, weight_decay: 0.01, clip: 1.0, "
+             "trust: 0.02, initial: 0.01}\n"
              "schedule: {warmup: 2, decay: constant}\n"
              "train: {steps: %d, threads: 1}\n",
              model, text, pairs ? 16 : 8, MATRIX_STEPS);

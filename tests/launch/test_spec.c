@@ -64,8 +64,9 @@ TRI_TEST(defaults)
     EXPECT(strcmp(spec.parallel.schedule, "1f1b") == 0, "%s", spec.parallel.schedule);
     EXPECT(spec.data.separator == -1, "%d", spec.data.separator);
     EXPECT(spec.train.hang_seconds == 600 && spec.train.trace == 0, "%g", spec.train.hang_seconds);
-    EXPECT(spec.optimizer.betas[0] == 0.9 && spec.optimizer.betas[1] == 0.95 &&
-               spec.optimizer.epsilon == 1e-8 && spec.optimizer.weight_decay == 0.1 &&
+    EXPECT(spec.optimizer.betas[0] == -1 && spec.optimizer.betas[1] == -1 &&
+               spec.optimizer.epsilon == 0 && spec.optimizer.groups[0][0] == '\0' &&
+               spec.optimizer.moments == TRI_F32 && spec.optimizer.weight_decay == 0.1 &&
                spec.optimizer.clip == 1,
            "%g", spec.optimizer.betas[1]);
     EXPECT(spec.schedule.warmup == 0 && spec.schedule.final == 0.1 &&
@@ -165,6 +166,9 @@ TRI_TEST(wrong_layouts_say_what_is_right)
         {"train.hang_seconds: -1",               "takes a number from 0"                           },
         {"data.separator: -1",                   "takes a whole number from 0 to 16777215, or none"},
         {"parallel: {expert: 2}",                "this version runs 1"                             },
+        {"optimizer.groups: bias",               "takes a list of up to 16 texts"                  },
+        {"optimizer.groups: [a, '']",            "is empty, too long"                              },
+        {"optimizer.betas: 0.9",                 "a list of two numbers from 0 to below 1, or auto"},
         {"parallel: {data: some}",               "from 1 to 1000000, or auto"                      },
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
@@ -180,6 +184,9 @@ TRI_TEST(dump_reads_back)
     first.seed = UINT64_MAX;
     first.optimizer.lr = 0.1 + 0.2;
     first.optimizer.betas[0] = 1.0 / 3.0;
+    first.optimizer.betas[1] = 0.5;
+    snprintf(first.optimizer.groups[0], TRI_OPTIM_GROUP_BYTES, "*.\"bias\" lr 2");
+    snprintf(first.optimizer.groups[1], TRI_OPTIM_GROUP_BYTES, "layers.0.* decay 0");
     first.optimizer.nesterov = 1;
     first.model.tied = 1;
     first.precision = TRI_BF16;
