@@ -10,7 +10,7 @@ enum { CHECKPOINT_NAMES_BYTES = 256 };
 
 static const char list_more[] = "    --json          an object a line\n";
 static const char show_more[] =
-    "    ROW             map of its writers; a row's name, or an end that one row alone has\n"
+    "    ROW             map of its writers (of parameters, param/ may be left out)\n"
     "    --rows          each row on a line of its own, and all files\n"
     "    --stats         least, greatest, mean, root of the mean square (reads the values)\n"
     "    --json          one object, with all boxes\n";
@@ -41,7 +41,7 @@ static const char import_more[] =
 const tri_checkpoint_tool *tri_checkpoint_tools(void)
 {
     static const tri_checkpoint_tool list[] = {
-        TOOL(list, "DIR [--json]", "the checkpoints of a folder or a run, newest first"),
+        TOOL(list, "DIR|CKPT [--json]", "the checkpoints of a folder or a run, newest first"),
         TOOL(show, "CKPT [ROW] [--rows] [--stats] [--json]", "what a checkpoint is and holds"),
         TOOL(verify, "CKPT|DIR [--json]", "read every byte and name all damage"),
         TOOL(diff, "A B [--tolerance X] [--json]", "rows and keys of the job that differ"),

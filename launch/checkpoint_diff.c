@@ -17,9 +17,9 @@
 enum { DIFF_MESH_BYTES = 96 };
 
 static const char *const kind_names[TRI_DIFF_KINDS] = {
-    [TRI_DIFF_EQUAL] = "equal",      [TRI_DIFF_WITHIN] = "within tolerance",
-    [TRI_DIFF_DIFFERS] = "differs",  [TRI_DIFF_ONLY_A] = "only in A",
-    [TRI_DIFF_ONLY_B] = "only in B", [TRI_DIFF_UNLIKE] = "unlike"};
+    [TRI_DIFF_EQUAL] = "equal",       [TRI_DIFF_WITHIN] = "within tolerance",
+    [TRI_DIFF_DIFFERS] = "different", [TRI_DIFF_ONLY_A] = "only in A",
+    [TRI_DIFF_ONLY_B] = "only in B",  [TRI_DIFF_UNLIKE] = "unlike"};
 
 typedef struct diff_options {
     char path[2][TRI_CKPT_PATH_BYTES];

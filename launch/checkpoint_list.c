@@ -7,7 +7,9 @@
 #include "runtime/json.h"
 
 #include <getopt.h>
+#include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -108,10 +110,30 @@ static void print_json(const char *dir, const list_line *line)
     printf("}\n");
 }
 
+/* The folder to list, and of one checkpoint its name, which alone is printed. */
+static tri_status find_dir(const char *path, char dir[TRI_CKPT_PATH_BYTES],
+                           char name[TRI_FOLDER_NAME_BYTES])
+{
+    name[0] = '\0';
+    if (!tri_checkpoint_is_one(path)) {
+        TRI_TRY(tri_checkpoint_dir(path, dir));
+        return TRI_OK;
+    }
+    char whole[PATH_MAX];
+    TRI_TRY(TRI_SYS(realpath(path, whole) ? 0 : -1, "resolving %s", path));
+    char *slash = strrchr(whole, '/');
+    snprintf(name, TRI_FOLDER_NAME_BYTES, "%s", slash + 1);
+    *slash = '\0';
+    int n = snprintf(dir, TRI_CKPT_PATH_BYTES, "%s", whole[0] ? whole : "/");
+    TRI_CHECK(n < TRI_CKPT_PATH_BYTES, TRI_EINVAL, "the path %.80s... is too long", whole);
+    return TRI_OK;
+}
+
 static tri_status print_list(const char *path, bool is_json)
 {
     char dir[TRI_CKPT_PATH_BYTES];
-    TRI_TRY(tri_checkpoint_dir(path, dir));
+    char name[TRI_FOLDER_NAME_BYTES];
+    TRI_TRY(find_dir(path, dir, name));
     TRI_AUTO(tri_folder) folder = {0};
     TRI_TRY(tri_folder_list(dir, &folder));
     if (!is_json)
@@ -125,6 +147,7 @@ static tri_status print_list(const char *path, bool is_json)
         TRI_TRY(look(dir, &folder.entries[i], &line));
         line.is_next = line.is_sound && !found;
         found = found || line.is_next;
+        if (name[0] && strcmp(name, line.entry->name) != 0) continue;
         if (is_json)
             print_json(dir, &line);
         else

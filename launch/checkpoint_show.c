@@ -70,21 +70,17 @@ static tri_status parse_options(const tri_cmd_args *args, show_options *out)
     return TRI_OK;
 }
 
-/* The row asked for; a name that many rows end in is refused with some of them. */
+/* The row asked for; param/ may be left out. */
 static tri_status find_row(const tri_manifest *m, const char *name, const char *path, int64_t *out)
 {
+    char param[TRI_NAME_BYTES];
+    snprintf(param, sizeof param, "param/%s", name);
     int64_t found = tri_manifest_find(m, name);
-    int64_t n_ends = 0;
-    for (int64_t i = 0; found < 0 && i < m->head.n_rows; i++) {
-        size_t all = strlen(m->rows[i].name);
-        size_t part = strlen(name);
-        if (part >= all || strcmp(m->rows[i].name + all - part, name) != 0) continue;
-        if (n_ends++ == 0) *out = i;
-    }
-    TRI_CHECK(found >= 0 || n_ends == 1, TRI_EINVAL,
-              "checkpoint %s: %s row '%s'; `trireme checkpoint show %s --rows` lists them", path,
-              n_ends ? "several end in" : "it has no", name, path);
-    if (found >= 0) *out = found;
+    if (found < 0) found = tri_manifest_find(m, param);
+    TRI_CHECK(found >= 0, TRI_EINVAL,
+              "checkpoint %s has no row '%s'; `trireme checkpoint show %s --rows` lists them", path,
+              name, path);
+    *out = found;
     return TRI_OK;
 }
 

@@ -42,6 +42,8 @@ def listing(folder):
         assert all(a["parent"] == b["uuid"] for a, b in zip(found, found[1:])), found
         assert found[0]["mesh"] == {"pipeline": 1, "data": 1, "context": 1, "tensor": 2}, found
         assert objects(folder, "list", "run/ckpt", ranks=ranks) == found
+    one, = objects(folder, "list", f"run/ckpt/{found[1]['name']}/")
+    assert one["uuid"] == found[1]["uuid"] and not one["resumes"], one
     text = tool(folder, "list", "run")
     assert text.count("a resume takes it") == 1 and found[0]["uuid"][:8] in text, text
     (folder.path / "run/ckpt/step-000009.01234567-89ab-cdef-0123-456789abcdef").mkdir()
