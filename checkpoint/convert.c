@@ -103,6 +103,7 @@ tri_status tri_convert_layout(const tri_convert_args *args, char path[TRI_CKPT_P
     TRI_AUTO(tri_manifest) *m = NULL;
     TRI_TRY(tri_folder_read(args->source, &source));
     TRI_TRY(convert_manifest(args, source, &m));
+    TRI_TRY(tri_disk_make_folder(args->dir));
     TRI_TRY(tri_folder_begin(args->dir, &m->head, path));
     snprintf(m->head.parent, sizeof m->head.parent, "%s", source->head.uuid);
     convert_at(args, TRI_CKPT_AT_FOLDER);

@@ -147,7 +147,6 @@ tri_status tri_folder_begin(const char *dir, tri_manifest_head *head,
                             char path[TRI_CKPT_PATH_BYTES])
 {
     TRI_AUTO(tri_folder) folder = {0};
-    TRI_TRY(tri_disk_make_folder(dir));
     TRI_TRY(tri_folder_list(dir, &folder));
     head->sequence = 1;
     head->parent[0] = '\0';

@@ -37,8 +37,8 @@ void tri_folder_name(int64_t step, const char *uuid, char out[TRI_FOLDER_NAME_BY
 /* List the checkpoints in `dir`; none if it is not there. Not collective. Errors: TRI_EIO. */
 TRI_MUST_USE tri_status tri_folder_list(const char *dir, tri_folder *out);
 
-/* Begin a checkpoint of head->step in `dir`, which is made if it is not there: number it, name it and make
- * its empty folder, which is a leftover until a manifest is published in it. Not collective: one
+/* Begin a checkpoint of head->step in `dir`, which is there: number it, name it and make its
+ * empty folder, which is a leftover until a manifest is published in it. Not collective: one
  * process. Writes: head's uuid, sequence and parent; path, DIR/step-STEP.UUID. Errors: TRI_EIO. */
 TRI_MUST_USE tri_status tri_folder_begin(const char *dir, tri_manifest_head *head,
                                          char path[TRI_CKPT_PATH_BYTES]);

@@ -4,6 +4,7 @@
  */
 #include "checkpoint/safetensors.h"
 
+#include "checkpoint/disk.h"
 #include "checkpoint/external.h"
 #include "checkpoint/folder.h"
 #include "checkpoint/safetensors_files.h"
@@ -398,6 +399,7 @@ tri_status tri_safetensors_import(const tri_safetensors_import_args *args, tri_c
     TRI_AUTO(import_job) job = {.args = args, .fd = -1};
     tri_manifest_head head = {.step = 0};
     TRI_TRY(import_open(&job));
+    TRI_TRY(tri_disk_make_folder(args->dir));
     TRI_TRY(tri_folder_begin(args->dir, &head, job.path));
     tri_status rc = import_write(&job, &head);
     if (rc != TRI_OK) return import_undo(&job, &head, rc);

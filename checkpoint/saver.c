@@ -134,7 +134,9 @@ static tri_status saver_check_space(const tri_saver *saver)
 /* Rank 0: the folder of the save. */
 static tri_status saver_open_folder(tri_saver *saver)
 {
-    TRI_TRY(tri_disk_make_folder(saver->dir));
+    /* Once: a folder that vanishes later may be a disk that is gone; nothing is put in its place. */
+    if (!saver->is_dir_made) TRI_TRY(tri_disk_make_folder(saver->dir));
+    saver->is_dir_made = true;
     TRI_TRY(saver_check_space(saver));
     return tri_folder_begin(saver->dir, &saver->head, saver->path);
 }
@@ -147,6 +149,7 @@ static tri_status saver_prepare(tri_saver *saver, const char *dir, int64_t step,
               dir, (long long)step);
     saver->head.step = step;
     saver->path[0] = '\0';
+    if (strcmp(saver->dir, dir) != 0) saver->is_dir_made = false;
     int n = snprintf(saver->dir, sizeof saver->dir, "%s", dir);
     TRI_CHECK(n > 0 && (size_t)n < sizeof saver->dir, TRI_EINVAL,
               "path %.64s... is longer than %zu bytes", dir, sizeof saver->dir - 1);

@@ -34,6 +34,7 @@ struct tri_saver {
     /* the save under way; all but crc and job the same on all ranks */
     tri_manifest_head head; /* sequence and parent: rank 0 alone */
     char dir[TRI_DISK_PATH_BYTES];
+    bool is_dir_made;               /* rank 0 */
     char path[TRI_DISK_PATH_BYTES]; /* DIR/step-STEP.UUID */
     char *job_yaml;
     char file[TRI_DISK_PATH_BYTES]; /* that this rank writes to */

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // TEST ranks=1 timeout=180
-/* A process that is killed at any point of a save leaves the old checkpoint or the new one, whole; what
- * it left half-done is removed by the next save.
+/* A process that is killed at any point of a save, waiting for it or training on, leaves the old checkpoint or
+ * the new one, whole; what it left half-done is removed by the next save.
  */
+#include "checkpoint/saver.h"
 #include "tests/checkpoint/fixture_run.h"
 
 #include <signal.h>
@@ -17,13 +18,49 @@ static const fixture_layout one = {
     HOLD_WHOLE
 };
 
+typedef tri_status (*save_body)(const fixture_job *job, const fixture *f, tri_comm *world);
+
+/* Steps that change every row go on until the save is through. */
+static tri_status train_on(tri_saver *saver, const fixture *f, tri_comm *world, int64_t step)
+{
+    tri_saver_outcome outcome = TRI_SAVER_GOES_ON;
+    tri_err failure = {.code = TRI_OK};
+    while (tri_saver_is_busy(saver)) {
+        int64_t done = tri_saver_done(saver);
+        TRI_TRY(tri_allreduce(world, tri_span_make(&done, 1, TRI_I64), TRI_SUM, NULL));
+        tri_saver_guard(saver);
+        TRI_TRY(fixture_fill(f, ++step));
+        if (done == tri_comm_size(world)) TRI_TRY(tri_saver_advance(saver, &outcome, &failure));
+    }
+    return outcome == TRI_SAVER_FAILED ? tri_err_put(&failure) : TRI_OK;
+}
+
+static tri_status save_beside(const fixture_job *job, const fixture *f, tri_comm *world)
+{
+    tri_saver_args args = {.state = f->state,
+                           .world = world,
+                           .version = "test 1",
+                           .is_async = true,
+                           .keep = job->keep};
+    if (tri_comm_rank(world) == job->hooked) args.hook = job->hook;
+    TRI_AUTO(tri_arena) *arena = NULL;
+    TRI_AUTO(tri_saver) *saver = NULL;
+    TRI_TRY(tri_saver_create(&args, &saver));
+    TRI_TRY(tri_arena_create(&arena));
+    TRI_TRY(tri_saver_declare(saver, arena));
+    TRI_TRY(tri_arena_commit(arena, tri_comm_device(world), world));
+    TRI_TRY(fixture_fill(f, job->step));
+    TRI_TRY(tri_saver_begin(saver, job->dir, job->step, "name: test\n"));
+    return train_on(saver, f, world, job->step);
+}
+
 static void die_at(void *arg, tri_ckpt_point point)
 {
     if (point == *(const tri_ckpt_point *)arg) kill(getpid(), SIGKILL);
 }
 
 /* Save step 2 in a process of its own, in which rank `rank` is killed at `point`. */
-static void save_and_die(const char *dir, int rank, tri_ckpt_point point)
+static void save_and_die(const char *dir, save_body body, int rank, tri_ckpt_point point)
 {
     fflush(NULL);
     pid_t child = fork();
@@ -31,7 +68,7 @@ static void save_and_die(const char *dir, int rank, tri_ckpt_point point)
         fixture_job job = {.layout = two, .dir = dir, .step = 2, .keep = 1};
         job.hook = (tri_ckpt_hook){die_at, &point};
         job.hooked = rank;
-        job.body = fixture_body_save;
+        job.body = body;
         _exit(fixture_run(job) == TRI_OK ? 0 : 3);
     }
     int status = 0;
@@ -45,13 +82,13 @@ static void save_and_die(const char *dir, int rank, tri_ckpt_point point)
                (int)point, (unsigned)status);
 }
 
-static tri_status crash_at(int rank, tri_ckpt_point point)
+static tri_status crash_at(save_body body, int rank, tri_ckpt_point point)
 {
     char dir[64];
     TRI_TRY(fixture_folder(dir));
     fixture_job job = {.layout = two, .dir = dir, .step = 1, .body = fixture_body_save};
     TRI_TRY(fixture_run(job));
-    save_and_die(dir, rank, point);
+    save_and_die(dir, body, rank, point);
 
     job.layout = one;
     job.body = fixture_body_restore;
@@ -76,16 +113,24 @@ TRI_TEST(killed_at_every_point)
 {
     for (int point = 0; point < TRI_CKPT_POINTS; point++)
         for (int rank = 0; rank < 2; rank++)
-            TRI_TRY(crash_at(rank, (tri_ckpt_point)point));
+            TRI_TRY(crash_at(fixture_body_save, rank, (tri_ckpt_point)point));
     return TRI_OK;
 }
 
-/* Save step after step until killed. */
+TRI_TEST(killed_at_every_point_beside_training)
+{
+    for (int point = 0; point < TRI_CKPT_POINTS; point++)
+        for (int rank = 0; rank < 2; rank++)
+            TRI_TRY(crash_at(save_beside, rank, (tri_ckpt_point)point));
+    return TRI_OK;
+}
+
+/* Save step after step until killed, by turns. */
 static void save_for_ever(const char *dir)
 {
     for (int64_t step = 2;; step++) {
         fixture_job job = {.layout = two, .dir = dir, .step = step, .keep = 1};
-        job.body = fixture_body_save;
+        job.body = step % 2 ? fixture_body_save : save_beside;
         if (fixture_run(job) != TRI_OK) _exit(3);
     }
 }
@@ -117,4 +162,5 @@ TRI_TEST(killed_at_any_time)
     return TRI_OK;
 }
 
-TRI_TEST_MAIN(TRI_TEST_ROW(killed_at_every_point), TRI_TEST_ROW(killed_at_any_time))
+TRI_TEST_MAIN(TRI_TEST_ROW(killed_at_every_point),
+              TRI_TEST_ROW(killed_at_every_point_beside_training), TRI_TEST_ROW(killed_at_any_time))
