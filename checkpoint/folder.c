@@ -19,7 +19,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { FOLDER_UUID_CHARS = 36 };
+enum { FOLDER_UUID_CHARS = 36, FOLDER_LISTINGS = 8 };
 
 typedef DIR *folder_stream;
 
@@ -71,32 +71,35 @@ static int folder_order(const void *a, const void *b)
     return i != k ? (i < k) - (i > k) : strcmp(x->name, y->name);
 }
 
-/* Is there a manifest, and is its header intact? */
-static tri_status folder_look(const char *dir, tri_folder_entry *entry)
+/* Is there a file PATH/manifest.h5, of whatever kind? Where that cannot be said: yes. */
+static bool folder_has_manifest(const char *path)
 {
-    char path[TRI_DISK_PATH_BYTES];
     char manifest[TRI_DISK_PATH_BYTES];
     struct stat about;
-    TRI_TRY(tri_disk_path(path, dir, entry->name, ""));
-    TRI_TRY(tri_disk_path(manifest, path, TRI_MANIFEST_NAME, ""));
+    if (tri_disk_path(manifest, path, TRI_MANIFEST_NAME, "") == TRI_OK)
+        return lstat(manifest, &about) == 0 || errno != ENOENT;
+    tri_err_clear();
+    return true;
+}
+
+/* Is there a manifest, and is its header intact? */
+static void folder_look(const char *path, tri_folder_entry *entry)
+{
     entry->state = TRI_FOLDER_COMMITTED;
-    if (lstat(manifest, &about) == -1) {
-        if (errno != ENOENT) TRI_TRY(TRI_SYS(-1, "looking for %s", manifest));
-        entry->state = TRI_FOLDER_LEFTOVER;
-    } else if (tri_manifest_peek(path, &entry->header) != TRI_OK) {
-        entry->state = TRI_FOLDER_DAMAGED;
-        tri_err_take(&entry->error);
-    }
-    return TRI_OK;
+    if (tri_manifest_peek(path, &entry->header) == TRI_OK) return;
+    tri_err_take(&entry->error);
+    entry->state = folder_has_manifest(path) ? TRI_FOLDER_DAMAGED : TRI_FOLDER_LEFTOVER;
 }
 
 static tri_status folder_add(const char *dir, const char *name, tri_folder *folder,
                              int64_t *capacity)
 {
     char path[TRI_DISK_PATH_BYTES];
+    struct stat link;
     struct stat about;
+    if (!folder_is_ours(name)) return TRI_OK;
     TRI_TRY(tri_disk_path(path, dir, name, ""));
-    if (!folder_is_ours(name) || lstat(path, &about) == -1 || !S_ISDIR(about.st_mode))
+    if (lstat(path, &link) == -1 || stat(path, &about) == -1 || !S_ISDIR(about.st_mode))
         return TRI_OK;
     if (folder->n == *capacity) {
         TRI_TRY(tri_alloc_grow((void **)&folder->entries, folder->n, 2 * *capacity + 8,
@@ -105,8 +108,12 @@ static tri_status folder_add(const char *dir, const char *name, tri_folder *fold
     }
     tri_folder_entry *entry = &folder->entries[folder->n];
     snprintf(entry->name, sizeof entry->name, "%s", name);
-    TRI_TRY(folder_look(dir, entry));
-    folder->n++;
+    entry->is_link = S_ISLNK(link.st_mode);
+    folder_look(path, entry);
+    if (entry->state == TRI_FOLDER_COMMITTED || access(path, F_OK) == 0)
+        folder->n++;
+    else
+        *entry = (tri_folder_entry){.is_link = false}; /* it is being removed */
     return TRI_OK;
 }
 
@@ -154,6 +161,9 @@ tri_status tri_folder_begin(const char *dir, tri_manifest_head *head,
         head->sequence = folder.entries[0].header.sequence + 1;
         snprintf(head->parent, sizeof head->parent, "%s", folder.entries[0].header.uuid);
     }
+    /* damaged ones may be newer, and be mended */
+    for (int64_t i = 0; i < folder.n; i++)
+        head->sequence += folder.entries[i].state == TRI_FOLDER_DAMAGED;
     TRI_TRY(folder_uuid(head->uuid));
     char name[TRI_FOLDER_NAME_BYTES];
     tri_folder_name(head->step, head->uuid, name);
@@ -174,6 +184,7 @@ tri_status tri_folder_remove(const char *dir, const char *name, const tri_ckpt_h
 {
     char path[TRI_DISK_PATH_BYTES];
     TRI_TRY(tri_disk_path(path, dir, name, ""));
+    if (access(path, F_OK) == -1 && errno == ENOENT) return TRI_OK;
     TRI_TRY(folder_unlink(path, TRI_MANIFEST_NAME));
     TRI_TRY(tri_disk_sync_folder(path));
     if (hook && hook->at) hook->at(hook->arg, TRI_CKPT_AT_PRUNING);
@@ -182,7 +193,8 @@ tri_status tri_folder_remove(const char *dir, const char *name, const tri_ckpt_h
     struct dirent *entry = NULL;
     while ((entry = readdir(stream)))
         if (file_is_ours(entry->d_name)) TRI_TRY(folder_unlink(path, entry->d_name));
-    return TRI_SYS(rmdir(path), "removing folder %s", path);
+    if (rmdir(path) == 0 || errno == ENOENT) return TRI_OK;
+    return errno == ENOTEMPTY ? TRI_OK : TRI_SYS(-1, "removing folder %s", path);
 }
 
 /* Does it go, as number `newer` of those that are committed? */
@@ -193,18 +205,23 @@ static bool folder_is_old(const tri_folder_entry *entry, int64_t newer, int keep
     return keep_every == 0 || entry->header.step % keep_every != 0;
 }
 
+static void folder_warn(tri_status rc)
+{
+    if (rc == TRI_OK) return;
+    tri_log(TRI_LOG_WARN, "an old checkpoint stays: %s", tri_err_last()->text);
+    tri_err_clear();
+}
+
 void tri_folder_prune(const char *dir, int keep, int64_t keep_every, const tri_ckpt_hook *hook)
 {
     TRI_AUTO(tri_folder) folder = {0};
-    tri_status rc = tri_folder_list(dir, &folder);
-    for (int64_t i = 0; rc == TRI_OK && i < folder.n; i++) {
+    folder_warn(tri_folder_list(dir, &folder));
+    for (int64_t i = 0; i < folder.n; i++) {
         const tri_folder_entry *entry = &folder.entries[i];
-        if (folder_is_old(entry, i, keep, keep_every) || entry->state == TRI_FOLDER_LEFTOVER)
-            rc = tri_folder_remove(dir, entry->name, hook);
+        bool goes =
+            folder_is_old(entry, i, keep, keep_every) || entry->state == TRI_FOLDER_LEFTOVER;
+        if (goes && !entry->is_link) folder_warn(tri_folder_remove(dir, entry->name, hook));
     }
-    if (rc == TRI_OK) return;
-    tri_log(TRI_LOG_WARN, "old checkpoints stay: %s", tri_err_last()->text);
-    tri_err_clear();
 }
 
 /* Are all files there in their sizes? */
@@ -231,15 +248,17 @@ tri_status tri_folder_read(const char *path, tri_manifest **out)
     return TRI_OK;
 }
 
-tri_status tri_folder_find(const char *dir, int64_t below, char path[TRI_CKPT_PATH_BYTES],
-                           tri_manifest **out)
+/* Look through one listing. Writes: *n_damaged, *n_vanished, and *out if one is usable. */
+static tri_status folder_choose(const char *dir, int64_t below, char path[TRI_CKPT_PATH_BYTES],
+                                int64_t *n_damaged, int64_t *n_vanished, tri_manifest **out)
 {
     TRI_AUTO(tri_folder) folder = {0};
     TRI_TRY(tri_folder_list(dir, &folder));
-    int64_t n_damaged = 0;
+    *n_damaged = 0;
+    *n_vanished = 0;
     for (int64_t i = 0; i < folder.n; i++) {
         if (folder.entries[i].state != TRI_FOLDER_DAMAGED) continue;
-        n_damaged++;
+        ++*n_damaged;
         tri_log(TRI_LOG_WARN, "checkpoint %s is passed over: %s", folder.entries[i].name,
                 folder.entries[i].error.text);
     }
@@ -248,13 +267,29 @@ tri_status tri_folder_find(const char *dir, int64_t below, char path[TRI_CKPT_PA
         if (below >= 0 && entry->header.sequence >= below) continue;
         TRI_TRY(tri_disk_path(path, dir, entry->name, ""));
         if (tri_folder_read(path, out) == TRI_OK) return TRI_OK;
-        tri_log(TRI_LOG_WARN, "checkpoint %s is passed over: %s", entry->name,
-                tri_err_last()->text);
+        if (folder_has_manifest(path)) {
+            ++*n_damaged;
+            tri_log(TRI_LOG_WARN, "checkpoint %s is passed over: %s", entry->name,
+                    tri_err_last()->text);
+        } else {
+            ++*n_vanished;
+        }
         tri_err_clear();
-        n_damaged++;
     }
+    return TRI_OK;
+}
+
+tri_status tri_folder_find(const char *dir, int64_t below, char path[TRI_CKPT_PATH_BYTES],
+                           tri_manifest **out)
+{
+    int64_t n_damaged = 0;
+    int64_t n_vanished = 1;
+    *out = NULL;
+    /* A job that deletes old checkpoints has made newer ones. */
+    for (int i = 0; i < FOLDER_LISTINGS && n_vanished > 0 && !*out; i++)
+        TRI_TRY(folder_choose(dir, below, path, &n_damaged, &n_vanished, out));
     TRI_CHECK(
-        below >= 0 || n_damaged == 0, TRI_EFORMAT,
+        *out || below >= 0 || n_damaged == 0, TRI_EFORMAT,
         "none of the %lld checkpoint(s) in %s can be used, see the warnings: bring a sound one "
         "back, or start afresh in another run folder",
         (long long)n_damaged, dir);

@@ -335,8 +335,8 @@ static tri_status scale_run(scale *s)
 
 TRI_TEST(metadata_grows_with_the_number_of_boxes)
 {
-    int writers = tri_test_argc > 1 ? atoi(tri_test_argv[1]) : 64;
-    int rows = tri_test_argc > 2 ? atoi(tri_test_argv[2]) : 500;
+    int writers = tri_test_argc > 1 ? (int)strtol(tri_test_argv[1], NULL, 10) : 64;
+    int rows = tri_test_argc > 2 ? (int)strtol(tri_test_argv[2], NULL, 10) : 500;
     TRI_AUTO(scale) small = {.writers = writers / 8, .rows = rows};
     TRI_AUTO(scale) large = {.writers = writers, .rows = rows};
     TRI_TRY(scale_run(&small));
