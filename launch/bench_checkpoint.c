@@ -132,7 +132,7 @@ static tri_status bench_open(tri_bench_ckpt *b)
     TRI_TRY(tri_job_open(&spec, TRI_JOB_TRAIN, b->world, &b->job));
     TRI_TRY(tri_job_initialise(b->job));
     tri_step_result step; /* moments that are not zero, in pages of their own */
-    TRI_TRY(tri_train_step(b->job, false, &step));
+    TRI_TRY(tri_train_step(b->job, 0, &step));
     TRI_TRY(tri_spec_dump(&b->job->spec, &b->yaml));
     tri_saver_args saver = {.state = b->job->state, .world = b->world, .version = TRI_VERSION};
     TRI_TRY(tri_agree(b->world, tri_saver_create(&saver, &b->saver)));

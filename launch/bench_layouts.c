@@ -115,7 +115,7 @@ static tri_status measure(const layout_bench *b, tri_job *job, double *rate, dou
     tri_step_result step = {0};
     TRI_TRY(tri_barrier(world));
     double start_s = tri_clock_s();
-    tri_status rc = job ? tri_train_step(job, false, &step) : TRI_OK;
+    tri_status rc = job ? tri_train_step(job, 0, &step) : TRI_OK;
     TRI_TRY(tri_agree(world, rc));
     double time_s = tri_clock_s() - start_s;
     *rate = (double)step.tokens / time_s;

@@ -78,7 +78,7 @@ static tri_status measure_joint(scaling_bench *b, double *tokens_per_s, double *
     tri_step_result step;
     TRI_TRY(tri_barrier(world));
     double start_s = tri_clock_s();
-    TRI_TRY(tri_train_step(b->joint, false, &step));
+    TRI_TRY(tri_train_step(b->joint, 0, &step));
     TRI_TRY(tri_barrier(world));
     double time_s = tri_clock_s() - start_s;
     *tokens_per_s = (double)step.tokens / time_s;
@@ -93,7 +93,7 @@ static tri_status measure_own(scaling_bench *b, double *tokens_per_s)
     tri_step_result step;
     TRI_TRY(tri_barrier(world));
     double start_s = tri_clock_s();
-    tri_status rc = tri_train_step(b->own, false, &step);
+    tri_status rc = tri_train_step(b->own, 0, &step);
     double time_s = tri_clock_s() - start_s;
     TRI_TRY(tri_agree(world, rc));
     double rate = (double)step.tokens / time_s;

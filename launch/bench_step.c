@@ -84,9 +84,9 @@ static tri_status bench_record(step_bench *b)
 {
     tri_step_result step;
     for (int i = 0; i < WARM_UP_STEPS; i++)
-        TRI_TRY(tri_train_step(b->job, false, &step));
+        TRI_TRY(tri_train_step(b->job, 0, &step));
     TRI_TRY(tri_bench_products_create(b->job->kernels, &b->products));
-    TRI_TRY(tri_train_step(b->job, false, &step));
+    TRI_TRY(tri_train_step(b->job, 0, &step));
     TRI_TRY(tri_bench_products_end(b->products));
 
     const tri_model_config *model = &b->spec.model;
@@ -156,7 +156,7 @@ static tri_status measure_step(step_bench *b, int64_t round)
     tri_bench_products_watch(b->products);
     double start_s = tri_clock_s();
     tri_step_result step;
-    TRI_TRY(tri_train_step(b->job, false, &step));
+    TRI_TRY(tri_train_step(b->job, 0, &step));
     b->part[PART_STEP][round] = tri_clock_s() - start_s;
     TRI_TRY(tri_bench_products_watched(b->products, &b->part[PART_INSIDE][round]));
     for (int s = 0; s < tri_bench_products_shapes(b->products); s++) {

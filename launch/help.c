@@ -9,11 +9,11 @@
 #include <string.h>
 
 static const char train_more[] =
-    "The job resumes by itself from the newest checkpoint in its folder. SIGTERM, SIGINT or\n"
-    "SIGUSR1 to a rank, or SIGUSR1 to mpirun, ends it after the current step, with its state\n"
-    "saved. Any key of the spec can be overridden as section.key=value; `trireme help spec`\n"
-    "lists them. mpirun adds text of its own to a failure: `mpirun -q`, or\n"
-    "OMPI_MCA_orte_execute_quiet=1, keeps it quiet.\n";
+    "The job resumes by itself from the newest checkpoint in its folder. SIGUSR1, to a rank or\n"
+    "to mpirun, saves after the current step and goes on; SIGTERM, SIGINT or SIGUSR2 to a rank,\n"
+    "or SIGUSR2 to mpirun, saves and ends. Any key of the spec can be overridden as\n"
+    "section.key=value; `trireme help spec` lists them. mpirun adds text of its own to a\n"
+    "failure: `mpirun -q`, or OMPI_MCA_orte_execute_quiet=1, keeps it quiet.\n";
 static const char check_more[] =
     "  --ranks N    ranks that the job will have (1)\n"
     "  --schedule   draw the pipeline's schedule (docs/schedules.md)\n"

@@ -97,6 +97,20 @@ static tri_status export_counters(tri_job *job)
     return TRI_OK;
 }
 
+static tri_status open_saver(tri_job *job)
+{
+    if (!tri_job_trains(job)) return TRI_OK;
+    const tri_spec *spec = &job->spec;
+    tri_saver_args args = {.state = job->state,
+                           .world = job->world,
+                           .version = TRI_VERSION,
+                           .is_async = spec->checkpoint.async,
+                           .files = (tri_saver_files)spec->checkpoint.files,
+                           .keep = spec->checkpoint.keep,
+                           .keep_every = spec->checkpoint.keep_every};
+    return tri_saver_create(&args, &job->saver);
+}
+
 static tri_status declare_memory(tri_job *job)
 {
     TRI_TRY(tri_arena_create(&job->arena));
@@ -104,6 +118,7 @@ static tri_status declare_memory(tri_job *job)
     if (job->optim) TRI_TRY(tri_optim_declare(job->optim, job->arena));
     TRI_TRY(tri_model_declare(job->model, job->arena));
     TRI_TRY(tri_stage_declare(job->stage, job->arena));
+    if (job->saver) TRI_TRY(tri_saver_declare(job->saver, job->arena));
     return TRI_OK;
 }
 
@@ -130,6 +145,7 @@ tri_status tri_job_open_layout(tri_job *job)
     TRI_TRY(tri_state_create(job->mesh, &job->state));
     TRI_TRY(tri_job_open_parallel(job));
     TRI_TRY(open_optimizer(job));
+    TRI_TRY(open_saver(job));
     TRI_TRY(declare_memory(job));
     return TRI_OK;
 }
@@ -170,6 +186,7 @@ void tri_job_close(tri_job **out)
 {
     tri_job *job = *out;
     if (!job) return;
+    tri_saver_destroy(&job->saver);
     tri_loader_destroy(&job->validation);
     tri_loader_destroy(&job->loader);
     tri_arena_destroy(&job->arena);
@@ -226,21 +243,22 @@ tri_status tri_job_load(tri_job *job, const char *path)
     return tri_job_load_part(job, path, TRI_JOB_ALL);
 }
 
-tri_status tri_job_save(tri_job *job, const char *dir)
+tri_status tri_job_save_begin(tri_job *job, const char *dir)
 {
     char *yaml = NULL;
-    TRI_TRY(tri_spec_dump(&job->spec, &yaml));
-    tri_ckpt_save_args args = {.dir = dir,
-                               .state = job->state,
-                               .world = job->world,
-                               .step = job->counters.step,
-                               .job_yaml = yaml,
-                               .version = TRI_VERSION,
-                               .keep = job->spec.checkpoint.keep};
-    tri_status saved = tri_ckpt_save(&args);
+    TRI_TRY(tri_agree(job->world, tri_spec_dump(&job->spec, &yaml)));
+    tri_status rc = tri_saver_begin(job->saver, dir, job->counters.step, yaml);
     TRI_FREE(yaml);
-    TRI_TRY(saved);
-    return TRI_OK;
+    return rc;
+}
+
+tri_status tri_job_save(tri_job *job, const char *dir)
+{
+    tri_saver_outcome outcome = TRI_SAVER_GOES_ON;
+    tri_err failure = {.code = TRI_OK};
+    TRI_TRY(tri_job_save_begin(job, dir));
+    TRI_TRY(tri_saver_finish(job->saver, &outcome, &failure));
+    return outcome == TRI_SAVER_FAILED ? tri_err_put(&failure) : TRI_OK;
 }
 
 /* This rank's part of one held-out batch. */

@@ -5,6 +5,7 @@
 #ifndef TRI_LAUNCH_JOB_H
 #define TRI_LAUNCH_JOB_H
 
+#include "checkpoint/saver.h"
 #include "launch/spec.h"
 #include "parallel/stage.h"
 #include "runtime/agree.h"
@@ -38,6 +39,7 @@ typedef struct tri_job {
     tri_stage *stage;
     tri_optim *optim;
     tri_optim_segment *segments;
+    tri_saver *saver; /* training */
     tri_arena *arena;
     tri_loader *loader;     /* training part */
     tri_loader *validation; /* held-out part */
@@ -92,6 +94,10 @@ TRI_MUST_USE tri_status tri_job_load_part(tri_job *job, const char *path, tri_jo
 
 /* The same, TRI_JOB_ALL. Collective: world. */
 TRI_MUST_USE tri_status tri_job_load(tri_job *job, const char *path);
+
+/* Begin to save under `dir`, beside the steps that follow (job->saver). Collective: world. Errors: as
+ * tri_saver_begin. */
+TRI_MUST_USE tri_status tri_job_save_begin(tri_job *job, const char *dir);
 
 /* Save under `dir`. Collective: world. Errors: TRI_EIO. */
 TRI_MUST_USE tri_status tri_job_save(tri_job *job, const char *dir);

@@ -4,6 +4,7 @@
 #include "launch/env.h"
 #include "launch/job_impl.h"
 #include "launch/trace_file.h"
+#include "launch/train.h"
 #include "runtime/base/alloc.h"
 
 #include <string.h>
@@ -21,10 +22,9 @@ static void plan_sums(const tri_job *job, tri_traffic_list *out)
     tri_traffic_add(out, &sums);
 }
 
-/* Messages of a step over all axes, and the four numbers that all ranks share at its end. */
+/* Messages of a step over all axes, and the numbers that all ranks share at its end. */
 static void plan_messages(const tri_job *job, tri_traffic_list *out)
 {
-    enum { SHARED_NUMBERS = 4 };
     const tri_spec *spec = &job->spec;
     tri_batch batch = {.sequences = spec->batch.micro,
                        .length = spec->model.context / spec->parallel.context};
@@ -37,7 +37,7 @@ static void plan_messages(const tri_job *job, tri_traffic_list *out)
                           .kind = TRI_COLL_ALLREDUCE,
                           .what = "loss, norm",
                           .calls = 1,
-                          .payload_bytes = SHARED_NUMBERS * (int64_t)sizeof(double)};
+                          .payload_bytes = TRI_STEP_SHARES * (int64_t)sizeof(double)};
     tri_traffic_add(out, &shared);
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Signals that ask a job to end: SIGTERM, SIGINT and SIGUSR1 set a flag that the training loop reads
- * at step boundaries. A second SIGINT ends the process at once. (mpirun passes SIGUSR1 on to the
- * ranks; SIGTERM it follows by SIGKILL within a second.)
+/* Signals to a job, which the training loop reads at step boundaries: SIGUSR1 asks for a checkpoint;
+ * SIGTERM, SIGINT and SIGUSR2 ask it to save and end. A second SIGINT ends the process at once. (mpirun
+ * passes SIGUSR1 and SIGUSR2 on to the ranks; SIGTERM it follows by SIGKILL within a second.)
  */
 #ifndef TRI_LAUNCH_SIGNALS_H
 #define TRI_LAUNCH_SIGNALS_H
@@ -11,8 +11,11 @@
 /* Take these signals over. Not collective. Errors: TRI_EIO. */
 TRI_MUST_USE tri_status tri_signals_install(void);
 
-/* The first of them that came; 0: none yet. Not collective. */
+/* The first that came of those that ask to end; 0: none yet. Not collective. */
 int tri_signals_received(void);
+
+/* Has SIGUSR1 come since the last call? Not collective. */
+bool tri_signals_take_save(void);
 
 /* "SIGTERM", ... Not collective. */
 const char *tri_signals_name(int number);

@@ -48,12 +48,16 @@ typedef struct tri_spec {
         int64_t trace;       /* steps in trace.json; 0: none */
     } train;
     struct {
-        int64_t every;       /* steps; 0: only at the end */
-        int keep;            /* newest checkpoints kept; 0: all */
-        char dir[512];       /* "": RUN/ckpt */
-        char optimizer[16];  /* restore, fresh */
-        int resize_vocab;    /* 1: a checkpoint may have another number of token ids */
-        char init_from[512]; /* weights that a new run begins with; "": initialisers */
+        int64_t every;        /* steps; 0: only at the end */
+        double every_seconds; /* 0: never for the time that has passed */
+        int keep;             /* newest checkpoints kept; 0: all */
+        int64_t keep_every;   /* steps whose checkpoints are kept; 0: none */
+        int async;            /* 1: written beside the steps that follow */
+        int files;            /* 0 one for each rank, 1 one for each node */
+        char dir[512];        /* "": RUN/ckpt */
+        char optimizer[16];   /* restore, fresh */
+        int resize_vocab;     /* 1: a checkpoint may have another number of token ids */
+        char init_from[512];  /* weights that a new run begins with; "": initialisers */
     } checkpoint;
     struct {
         char dir[512]; /* "": runs/NAME */

@@ -106,6 +106,12 @@ static const char *const *restores(void)
     return names;
 }
 
+static const char *const *shard_files(void)
+{
+    static const char *const names[] = {"rank", "node", NULL};
+    return names;
+}
+
 static const int in_order[] = {0, 1, 2};
 static const int precision_values[] = {TRI_F32, TRI_BF16};
 
@@ -252,8 +258,16 @@ static const tri_field spec_fields[] = {
            "Steps, after the first, that trace.json of the run's folder shows; 0: none."),
     NUMBER(INT64, checkpoint.every, "0", 0, 1e12, 0, "steps",
            "Time between checkpoints; 0: only at the end."),
+    NUMBER(DOUBLE, checkpoint.every_seconds, "0", 0, 1e9, 0, "seconds",
+           "The same as time; both may be set. 0: no checkpoint for the time that has passed."),
     NUMBER(INT, checkpoint.keep, "3", 0, 1e6, 0, "checkpoints",
            "Newest ones that are kept; 0: all."),
+    NUMBER(INT64, checkpoint.keep_every, "0", 0, 1e12, 0, "steps",
+           "Those of steps that are multiples of it are kept, too; 0: of none."),
+    SWITCH(checkpoint.async, "true", 0, 0,
+           "Written while training goes on, which takes a buffer as large as what a rank writes."),
+    ENUM(checkpoint.files, "rank", shard_files, in_order,
+         "One file for each rank, or for each node."),
     WORD(PATH, checkpoint.dir, "", EMPTY,
          "Folder of checkpoints. Empty: ckpt in the run's folder."),
     CHOICE(checkpoint.optimizer, "restore", restores, 0,

@@ -11,6 +11,7 @@
 #include "launch/resident.h"
 #include "launch/resume.h"
 #include "launch/run_dir.h"
+#include "launch/saving.h"
 #include "launch/signals.h"
 #include "launch/trace_file.h"
 #include "optim/clip.h"
@@ -23,7 +24,8 @@
 #include <unistd.h>
 
 /* What the ranks tell one another once a step. */
-enum { SHARE_LOSS, SHARE_TOKENS, SHARE_SQUARES, SHARE_STOP, SHARES };
+enum { SHARE_LOSS, SHARE_TOKENS, SHARE_SQUARES, SHARE_STOP, SHARE_SAVE, SHARE_WRITTEN, SHARES };
+_Static_assert((int)SHARES == (int)TRI_STEP_SHARES, "the prediction knows how many");
 
 /* Forward and backward of this rank's part of the step: each gradient that is complete goes on its way to
  * the other ranks. */
@@ -44,12 +46,13 @@ static tri_status diverged(int64_t step, double loss, double norm)
              (long long)step, loss, norm, (long long)(step - 1));
 }
 
-tri_status tri_train_step(tri_job *job, bool stop, tri_step_result *out)
+tri_status tri_train_step(tri_job *job, unsigned wishes, tri_step_result *out)
 {
     double start_s = tri_clock_s();
     tri_device *device = tri_comm_device(job->world);
     double exposed_s = tri_device_exposed_s(device);
-    double share[SHARES] = {[SHARE_STOP] = stop};
+    double share[SHARES] = {
+        [SHARE_STOP] = (wishes & TRI_STEP_STOP) != 0, [SHARE_SAVE] = (wishes & TRI_STEP_SAVE) != 0};
     int64_t step = job->counters.step + 1;
 
     tri_activity *now = tri_device_activity(device);
@@ -64,6 +67,7 @@ tri_status tri_train_step(tri_job *job, bool stop, tri_step_result *out)
     tri_activity_next(now, "reducing gradients");
     TRI_TRY(tri_zero_reduce_wait(job->zero));
     tri_activity_next(now, "summing loss and norm");
+    share[SHARE_WRITTEN] = tri_saver_done(job->saver);
     TRI_TRY(tri_zero_sum_squares(job->zero, &share[SHARE_SQUARES]));
     TRI_TRY(tri_allreduce(job->world, tri_span_make(share, SHARES, TRI_F64), TRI_SUM, NULL));
 
@@ -75,6 +79,8 @@ tri_status tri_train_step(tri_job *job, bool stop, tri_step_result *out)
 
     double lr =
         job->spec.optimizer.lr * tri_lr_factor(&job->spec.schedule, step, job->spec.train.steps);
+    tri_activity_next(now, "handing weights to the checkpoint");
+    tri_saver_guard(job->saver);
     tri_activity_next(now, "update");
     tri_optim_step_args update = {.step = job->counters.updates + 1,
                                   .lr = lr,
@@ -95,7 +101,10 @@ tri_status tri_train_step(tri_job *job, bool stop, tri_step_result *out)
                              .tokens = (int64_t)share[SHARE_TOKENS],
                              .step_s = tri_clock_s() - start_s,
                              .comm_exposed_s = tri_device_exposed_s(device) - exposed_s,
-                             .stop = share[SHARE_STOP] > 0};
+                             .stop = share[SHARE_STOP] > 0,
+                             .save = share[SHARE_SAVE] > 0,
+                             .is_written = tri_saver_is_busy(job->saver) &&
+                                           share[SHARE_WRITTEN] == tri_comm_size(job->world)};
     return TRI_OK;
 }
 
@@ -120,6 +129,7 @@ typedef struct train_run {
     tri_run_dir dir;
     tri_metrics *metrics; /* rank 0 */
     tri_progress progress;
+    tri_saving saving;
     tri_trace_file *trace; /* NULL: none was asked for */
     double peak_flops_per_s;
     double flops_per_token;
@@ -210,6 +220,7 @@ static tri_status run_open(train_run *run)
                              &run->peak_flops_per_s));
     run->flops_per_token = tri_model_flops_per_token(run->job->model, run->spec.model.context);
     run->eval_loss = NAN;
+    tri_saving_init(&run->saving, run->job, run->dir.checkpoints);
     return TRI_OK;
 }
 
@@ -229,6 +240,17 @@ static void put_exposed(const train_run *run, tri_metrics_row *row)
         if (run->exposed_s[i] > 0)
             row->extra[row->n_extra++] =
                 (tri_metrics_extra){exposed_kinds[i].metric, run->exposed_s[i]};
+}
+
+/* What saving cost since the last row, and how often it failed so far: where there is something to say. */
+static void put_saving(train_run *run, tri_metrics_row *row)
+{
+    double stall_s = tri_saving_stall_s(&run->saving);
+    int n_failures = run->saving.n_failures;
+    if (stall_s > 0)
+        row->extra[row->n_extra++] = (tri_metrics_extra){"checkpoint_stall_s", stall_s};
+    if (n_failures > 0)
+        row->extra[row->n_extra++] = (tri_metrics_extra){"checkpoint_failures", n_failures};
 }
 
 /* The step in metrics.jsonl and on the screen. */
@@ -251,6 +273,7 @@ static tri_status record(train_run *run, const tri_step_result *step, bool evalu
                            .memory_bytes = (int64_t)memory.peak_bytes};
     row.extra[row.n_extra++] = (tri_metrics_extra){"allocations", (double)tri_alloc_count()};
     put_exposed(run, &row);
+    put_saving(run, &row);
     if (evaluated) row.extra[row.n_extra++] = (tri_metrics_extra){"eval_loss", run->eval_loss};
     TRI_TRY(tri_metrics_write(run->metrics, &row));
     tri_progress_step shown = {.step = row.step,
@@ -284,13 +307,11 @@ static bool is_due(int64_t every, int64_t step)
     return every > 0 && step % every == 0;
 }
 
-static tri_status save(train_run *run)
+/* What this rank wants to happen after the next step. */
+static unsigned wishes(train_run *run)
 {
-    tri_activity *now = tri_device_activity(run->session->device);
-    tri_activity_begin(now, "saving a checkpoint");
-    TRI_TRY(tri_job_save(run->job, run->dir.checkpoints));
-    tri_activity_end(now);
-    return TRI_OK;
+    unsigned stop = tri_signals_received() ? TRI_STEP_STOP : 0;
+    return stop | (tri_saving_is_wanted(&run->saving) ? TRI_STEP_SAVE : 0);
 }
 
 /* Steps until the last one, or until some rank was asked to stop. */
@@ -304,7 +325,7 @@ static tri_status run_steps(train_run *run, bool *stopped)
         tri_step_result step;
         run->session->step = job->counters.step + 1;
         count_exposed(run, -1);
-        TRI_TRY(tri_train_step(job, tri_signals_received() != 0, &step));
+        TRI_TRY(tri_train_step(job, wishes(run), &step));
         count_exposed(run, 1);
         int64_t at = job->counters.step;
         *stopped = step.stop && at < steps;
@@ -315,7 +336,7 @@ static tri_status run_steps(train_run *run, bool *stopped)
             tri_progress_end(&run->progress);
             tri_resident_log(run->session->device);
         }
-        if (is_due(run->spec.checkpoint.every, at) || at == steps || *stopped) TRI_TRY(save(run));
+        TRI_TRY(tri_saving_step(&run->saving, &step, at == steps || *stopped));
         TRI_TRY(tri_trace_file_step(run->trace));
     }
     TRI_TRY(tri_trace_file_finish(run->trace));

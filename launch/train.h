@@ -13,15 +13,22 @@ typedef struct tri_step_result {
     int64_t tokens; /* of the global batch */
     double step_s;
     double comm_exposed_s; /* spent waiting for communication */
-    bool stop;             /* some rank was asked to stop */
+    bool stop;             /* some rank wants the job to end */
+    bool save;             /* some rank wants a checkpoint */
+    bool is_written;       /* a save is under way, and all ranks may go on with it */
 } tri_step_result;
+
+/* What a rank may want to happen after a step. */
+enum { TRI_STEP_STOP = 1, TRI_STEP_SAVE = 2 };
+
+/* Numbers that all ranks share at the end of a step. */
+enum { TRI_STEP_SHARES = 6 };
 
 /* One update of the weights. Collective: world.
  *
- * `stop`: this rank wants the job to end after this step; the wish of any rank becomes everybody's
- * on the reduction that the step does anyway. Errors: TRI_EDIVERGED a loss or gradient that is not
+ * The `wishes` of any rank become everybody's on the reduction that the step does anyway. Errors: TRI_EDIVERGED a loss or gradient that is not
  * finite (weights are as before the step), and those of the parts.
  */
-TRI_MUST_USE tri_status tri_train_step(tri_job *job, bool stop, tri_step_result *out);
+TRI_MUST_USE tri_status tri_train_step(tri_job *job, unsigned wishes, tri_step_result *out);
 
 #endif

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Signals and dead ranks: a job that is asked to stop stops after its step with the state saved; one
-that is killed leaves nothing half-written, and no rank."""
+"""Signals and dead ranks: a job that is asked to save saves and goes on; one that is asked to stop stops
+after its step with the state saved; one that is killed leaves nothing half-written, and no rank."""
 import os
 import signal
 import sys
@@ -63,16 +63,37 @@ def stopped_by(folder, number, to_rank):
     continues(folder, name, 2, folder.steps(name)[-1]["step"])
 
 
+def checkpoints(folder, run):
+    """The committed checkpoints of a run."""
+    return {path.parent.name for path in (folder.path / run / "ckpt").glob("step-*/manifest.h5")}
+
+
 def usr1(folder):
-    """SIGUSR1 to mpirun, which hands it to the ranks: ends after the step, state saved."""
-    stopped_by(folder, signal.SIGUSR1, to_rank=False)
+    """SIGUSR1 to mpirun, which hands it to the ranks, or to one rank: a checkpoint each time, and the job
+    goes on; SIGUSR2 to mpirun: it ends after the step, state saved."""
+    process = begin(folder, "runs/usr1", "checkpoint.keep=0")
+    for to_rank in (False, True):
+        before = checkpoints(folder, "runs/usr1")
+        if to_rank:
+            os.kill(job.ranks_of(process, folder.program)[1], signal.SIGUSR1)
+        else:
+            process.send_signal(signal.SIGUSR1)
+        job.wait_for(lambda: checkpoints(folder, "runs/usr1") - before, "a checkpoint")
+    at = folder.steps("runs/usr1")[-1]["step"]
+    job.wait_for(lambda: folder.steps("runs/usr1")[-1]["step"] > at + 3, "three more steps")
+    process.send_signal(signal.SIGUSR2)
+    done = job.finish(process)
+    assert done.code == 0, f"a clean end was due: {done}"
+    gone(folder)
+    continues(folder, "runs/usr1", 2, folder.steps("runs/usr1")[-1]["step"])
 
 
-def rank_signals(folder):
-    """SIGTERM, SIGINT or SIGUSR1 to one rank ends the whole job in the same way."""
+def stop_signals(folder):
+    """SIGUSR2 to mpirun, and SIGTERM, SIGINT or SIGUSR2 to one rank end the whole job in the same way."""
+    stopped_by(folder, signal.SIGUSR2, to_rank=False)
     stopped_by(folder, signal.SIGTERM, to_rank=True)
     stopped_by(folder, signal.SIGINT, to_rank=True)
-    stopped_by(folder, signal.SIGUSR1, to_rank=True)
+    stopped_by(folder, signal.SIGUSR2, to_rank=True)
 
 
 def term(folder):
@@ -99,5 +120,5 @@ def killed(folder):
 
 
 if __name__ == "__main__":
-    sys.exit(job.main({"usr1": usr1, "rank_signals": rank_signals, "term": term, "killed": killed},
+    sys.exit(job.main({"usr1": usr1, "stop_signals": stop_signals, "term": term, "killed": killed},
                       __doc__))

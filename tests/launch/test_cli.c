@@ -174,8 +174,9 @@ TRI_TEST(run_folder_is_respected)
     return TRI_OK;
 }
 
-/* SIGUSR1 to mpirun, once some steps are recorded: the job saves and ends well. */
-TRI_TEST(signal_ends_the_job_with_its_state_saved)
+/* To mpirun, once some steps are recorded: SIGUSR1, upon which the job saves and goes on; then SIGUSR2, upon
+ * which it saves and ends well. */
+TRI_TEST(signals_save_the_state_and_end_the_job)
 {
     static const char script[] =
         "#!/bin/sh\n"
@@ -185,14 +186,15 @@ TRI_TEST(signal_ends_the_job_with_its_state_saved)
         "while kill -0 $job && ! grep -q '\"step\": *3' runs/x/metrics.jsonl; do sleep 0.1; done "
         "2>/dev/null\n"
         "kill -USR1 $job\n"
-        "wait $job\n";
+        "while kill -0 $job && ! ls runs/x/ckpt/*/manifest.h5; do sleep 0.1; done >/dev/null 2>&1\n"
+        "kill -USR2 $job && wait $job\n";
     TRI_AUTO(tri_folder) *folder = NULL;
     TRI_TRY(cli_folder(&folder));
     TRI_TRY(tri_folder_put(folder, "run.sh", "w", script, strlen(script)));
     cli_result *got = NULL;
     TRI_TRY(TRI_NEW(&got));
     tri_status rc = cli_shell(folder->path, "sh run.sh", "", got);
-    EXPECT(rc == TRI_OK && got->code == 0 && strstr(got->text, "stopped by SIGUSR1"),
+    EXPECT(rc == TRI_OK && got->code == 0 && strstr(got->text, "stopped by SIGUSR2"),
            "exit code %d:\n%s", got->code, got->text);
     rc = cli_run(folder->path, 0, "eval runs/x/ckpt --batches 1", got);
     EXPECT(rc == TRI_OK && got->code == 0 && strstr(got->text, "held-out loss"),
@@ -203,4 +205,4 @@ TRI_TEST(signal_ends_the_job_with_its_state_saved)
 
 TRI_TEST_MAIN(TRI_TEST_ROW(one_process), TRI_TEST_ROW(two_ranks_report_once),
               TRI_TEST_ROW(run_folder_is_respected),
-              TRI_TEST_ROW(signal_ends_the_job_with_its_state_saved))
+              TRI_TEST_ROW(signals_save_the_state_and_end_the_job))

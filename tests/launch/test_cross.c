@@ -65,7 +65,7 @@ static tri_status steps(leg *l, tri_job *job, int n)
 {
     for (int i = 0; i < n; i++) {
         tri_step_result step;
-        TRI_TRY(tri_train_step(job, false, &step));
+        TRI_TRY(tri_train_step(job, 0, &step));
         TRI_CHECK(job->counters.step <= STEPS, TRI_EBUG, "step %lld",
                   (long long)job->counters.step);
         if (tri_comm_rank(job->world) == 0) l->loss[job->counters.step] = step.loss;

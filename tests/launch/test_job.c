@@ -76,7 +76,7 @@ static tri_status run_steps(tri_job *job, job_case *c)
     int64_t before = 0;
     while (job->counters.step < c->last) {
         tri_step_result step;
-        TRI_TRY(tri_train_step(job, false, &step));
+        TRI_TRY(tri_train_step(job, 0, &step));
         if (is_root) c->loss[job->counters.step - 1] = step.loss;
         TRI_TRY(tri_barrier(job->world));
         if (is_root && job->counters.step == c->first + 2) before = tri_alloc_count();

@@ -197,7 +197,7 @@ static tri_status run_steps(run *r, tri_job *job, const tri_job_plan *plan)
     for (int s = 0; s < MATRIX_STEPS; s++) {
         tri_step_result step;
         tri_coll_stats moved = tri_mesh_stats(job->mesh);
-        TRI_TRY(tri_train_step(job, false, &step));
+        TRI_TRY(tri_train_step(job, 0, &step));
         tri_coll_stats more = tri_mesh_stats(job->mesh);
         expect_messages(r, job, plan, &moved, &more);
         if (is_root) r->loss[s] = step.loss;
