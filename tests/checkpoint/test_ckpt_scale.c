@@ -284,7 +284,7 @@ static tri_status scale_look(scale *s, const char *dir)
     double from = cpu_s();
     TRI_AUTO(tri_h5) *h5 = NULL;
     TRI_AUTO(tri_h5_dataset) *dataset = NULL;
-    TRI_TRY(tri_h5_open(path, &h5));
+    TRI_TRY(tri_h5_open_own(path, &h5));
     TRI_TRY(tri_h5_dataset_open(h5, s->m->rows[0].name, &dataset));
     EXPECT(tri_h5_dataset_count(dataset) == 8 * 2048, "%lld elements",
            (long long)tri_h5_dataset_count(dataset));
