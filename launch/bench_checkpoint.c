@@ -59,6 +59,8 @@ static tri_status read_options(const tri_bench_args *args, tri_bench_ckpt_option
         {"dir",    required_argument, NULL, 'd'},
         {"only",   required_argument, NULL, 'o'},
         {"rounds", required_argument, NULL, 'r'},
+        {"steps",  required_argument, NULL, 'n'},
+        {"every",  required_argument, NULL, 'e'},
         {NULL,     0,                 NULL, 0  }
     };
     TRI_TRY(set_size("124m", &options->job));
@@ -72,6 +74,10 @@ static tri_status read_options(const tri_bench_args *args, tri_bench_ckpt_option
             options->only = optarg;
         else if (c == 'r')
             TRI_TRY(tri_option_int("--rounds", optarg, 1, TRI_BENCH_ROUNDS, &options->rounds));
+        else if (c == 'n')
+            TRI_TRY(tri_option_int("--steps", optarg, 1, 1000, &options->steps));
+        else if (c == 'e')
+            TRI_TRY(tri_option_int("--every", optarg, 1, 1000, &options->every));
         else
             TRI_FAIL(TRI_EINVAL,
                      "bench checkpoint: option '%.60s' is unknown or its value is missing; "
@@ -83,15 +89,20 @@ static tri_status read_options(const tri_bench_args *args, tri_bench_ckpt_option
     return TRI_OK;
 }
 
-/* Rank 0 makes a folder of its own below --dir. */
-static tri_status make_folder(tri_bench_ckpt *b)
+static tri_status make_folder(const char *dir, char out[TRI_DISK_PATH_BYTES])
 {
     char path[TRI_DISK_PATH_BYTES];
-    TRI_TRY(tri_disk_make_folder(b->options.dir));
-    TRI_TRY(tri_disk_path(path, b->options.dir, "trireme-bench-XXXXXX", ""));
+    TRI_TRY(tri_disk_make_folder(dir));
+    TRI_TRY(tri_disk_path(path, dir, "trireme-bench-XXXXXX", ""));
     TRI_TRY(TRI_SYS(mkdtemp(path) ? 0 : -1, "making folder %s", path));
-    memcpy(b->folder, path, sizeof path);
+    memcpy(out, path, sizeof path);
     return TRI_OK;
+}
+
+tri_status tri_bench_ckpt_folder(tri_bench_ckpt *b, const char *dir, char out[TRI_DISK_PATH_BYTES])
+{
+    TRI_TRY(tri_agree(b->world, tri_bench_ckpt_is_root(b) ? make_folder(dir, out) : TRI_OK));
+    return tri_broadcast(b->world, tri_span_make(out, TRI_DISK_PATH_BYTES, TRI_U8), 0, NULL);
 }
 
 static int remove_one(const char *path, const struct stat *info, int type, struct FTW *walk)
@@ -100,11 +111,17 @@ static int remove_one(const char *path, const struct stat *info, int type, struc
     return remove(path);
 }
 
-static void remove_folder(tri_bench_ckpt *b)
+static void remove_folder(const tri_bench_ckpt *b, char folder[TRI_DISK_PATH_BYTES])
 {
-    if (tri_bench_ckpt_is_root(b) && b->folder[0])
-        nftw(b->folder, remove_one, OPEN_FOLDERS, FTW_DEPTH | FTW_PHYS);
-    b->folder[0] = '\0';
+    if (tri_bench_ckpt_is_root(b) && folder[0])
+        nftw(folder, remove_one, OPEN_FOLDERS, FTW_DEPTH | FTW_PHYS);
+    folder[0] = '\0';
+}
+
+static void remove_folders(tri_bench_ckpt *b)
+{
+    remove_folder(b, b->folder);
+    remove_folder(b, b->memory_folder);
 }
 
 /* Bytes that this rank holds, and of all rows once: what a load fills, and what a save writes. */
@@ -124,11 +141,11 @@ static tri_status bench_open(tri_bench_ckpt *b)
 {
     TRI_TRY(read_options(b->args, &b->options));
     int ranks = tri_comm_size(b->world);
-    TRI_TRY(tri_agree(b->world, tri_bench_ckpt_is_root(b) ? make_folder(b) : TRI_OK));
-    TRI_TRY(tri_broadcast(b->world, tri_span_make(b->folder, sizeof b->folder, TRI_U8), 0, NULL));
+    TRI_TRY(tri_bench_ckpt_folder(b, b->options.dir, b->folder));
     TRI_TRY(tri_agree(b->world, tri_bench_job_tokens(&b->options.job, ranks, &b->fd)));
     tri_spec spec;
     TRI_TRY(tri_agree(b->world, tri_bench_job_spec(&b->options.job, ranks, b->fd, &spec)));
+    spec.checkpoint.keep = 1;
     TRI_TRY(tri_job_open(&spec, TRI_JOB_TRAIN, b->world, &b->job));
     TRI_TRY(tri_job_initialise(b->job));
     tri_step_result step; /* moments that are not zero, in pages of their own */
@@ -145,7 +162,7 @@ static tri_status bench_open(tri_bench_ckpt *b)
 
 static void bench_close(tri_bench_ckpt *b)
 {
-    remove_folder(b);
+    remove_folders(b);
     tri_bench_raw_close(&b->raw);
     TRI_FREE(b->yaml);
     tri_saver_destroy(&b->saver);
@@ -362,6 +379,7 @@ static tri_status bench_run(tri_bench_ckpt *b)
     TRI_TRY(bench_open(b));
     if (tri_bench_ckpt_is_asked(b, "checkpoint.save")) TRI_TRY(measure_save(b));
     if (tri_bench_ckpt_is_asked(b, "checkpoint.save.memory")) TRI_TRY(save_memory(b));
+    TRI_TRY(tri_bench_ckpt_async(b));
     TRI_TRY(keep_one(b));
     TRI_TRY(measure_loads(b));
     TRI_TRY(tri_bench_ckpt_convert(b));
@@ -374,14 +392,14 @@ tri_status tri_bench_checkpoint(const tri_bench_args *args)
         .args = args,
         .world = args->session->world,
         .fd = -1,
-        .options = {.dir = ".", .rounds = 5}
+        .options = {.dir = ".", .rounds = 5, .steps = 20, .every = 10}
     };
     tri_status rc = bench_run(&bench);
     bool is_together = rc == TRI_OK;
     if (is_together)
         rc = tri_agree(bench.world, bench.worst);
     else
-        remove_folder(&bench);
+        remove_folders(&bench);
     /* a failure of a part ends the process where there are other ranks: closing is collective */
     if (is_together || tri_comm_size(bench.world) == 1) bench_close(&bench);
     TRI_TRY(rc);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* What the files of `bench checkpoint` share: bench_checkpoint.c opens, saves and loads,
- * bench_checkpoint_tools.c converts.
+ * bench_checkpoint_async.c saves beside training, bench_checkpoint_tools.c converts.
  */
 #ifndef TRI_LAUNCH_BENCH_CHECKPOINT_IMPL_H
 #define TRI_LAUNCH_BENCH_CHECKPOINT_IMPL_H
@@ -14,6 +14,7 @@ typedef struct tri_bench_ckpt_options {
     const char *dir;  /* borrowed from argv */
     const char *only; /* part of the names of what is measured; NULL: all */
     int64_t rounds;
+    int64_t steps, every; /* of a slice of training; a save every so many */
     tri_bench_job_options job;
 } tri_bench_ckpt_options;
 
@@ -26,8 +27,9 @@ typedef struct tri_bench_ckpt {
     tri_job *job;
     tri_saver *saver; /* not beside training: it saves at once */
     char *yaml;
-    char folder[TRI_DISK_PATH_BYTES]; /* ours, of all ranks */
-    int64_t state_bytes;              /* of all rows, once */
+    char folder[TRI_DISK_PATH_BYTES];        /* ours, of all ranks */
+    char memory_folder[TRI_DISK_PATH_BYTES]; /* another in memory; "": none */
+    int64_t state_bytes;                     /* of all rows, once */
     tri_bench_raw raw;
     double cached;    /* share of the pages that were not dropped */
     tri_status worst; /* of the lines printed */
@@ -50,6 +52,14 @@ TRI_MUST_USE tri_status tri_bench_ckpt_clean(tri_bench_ckpt *b);
  * Collective: world. Errors: those of `run`. */
 TRI_MUST_USE tri_status tri_bench_ckpt_peak(tri_bench_ckpt *b, const char *name,
                                             tri_bench_ckpt_fn run, const char *detail);
+
+/* Make a folder of our own below `dir`, removed at the end. Collective: world. Errors: TRI_EIO. */
+TRI_MUST_USE tri_status tri_bench_ckpt_folder(tri_bench_ckpt *b, const char *dir,
+                                              char out[TRI_DISK_PATH_BYTES]);
+
+/* Training with saves beside it, to memory and to the disk, against training without. Collective: world.
+ * Errors: those of steps and saves. */
+TRI_MUST_USE tri_status tri_bench_ckpt_async(tri_bench_ckpt *b);
 
 /* Conversion to another layout and to one file, by rank 0: time, bytes written, memory. Collective: world.
  * Errors: TRI_EIO. */

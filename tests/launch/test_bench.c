@@ -201,16 +201,18 @@ TRI_TEST(checkpoint_reports)
     if (!is_asked("checkpoint")) return TRI_OK;
     static const char *const names[] = {"checkpoint.save", "checkpoint.load.warm"};
     static const char *const others[] = {
-        "checkpoint.save.plain",        "checkpoint.save.memory",     "checkpoint.load.memory",
-        "checkpoint.convert",           "checkpoint.convert.written", "checkpoint.convert.memory",
-        "checkpoint.consolidate.memory"};
+        "checkpoint.save.plain",      "checkpoint.save.memory",    "checkpoint.load.memory",
+        "checkpoint.async.disk",      "checkpoint.async.memory",   "checkpoint.convert",
+        "checkpoint.convert.written", "checkpoint.convert.memory", "checkpoint.consolidate.memory"};
     TRI_AUTO(tri_folder) *folder = NULL;
     TRI_TRY(tri_folder_create(&folder));
     tri_session session = {.env = {.local_ranks = 2}};
     FILE *out = tmpfile();
     char words[400];
-    snprintf(words, sizeof words,
-             "checkpoint --json --threads 1 --size small --rounds 1 --dir %s/made", folder->path);
+    snprintf(
+        words, sizeof words,
+        "checkpoint --json --threads 1 --size small --rounds 1 --steps 2 --every 2 --dir %s/made",
+        folder->path);
     TRI_TRY(forgive_noise(bench(&session, words, out)));
     bool is_root = tri_comm_rank(session.world) == 0;
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
@@ -234,6 +236,7 @@ TRI_TEST(checkpoint_refuses)
         const char *words, *part;
     } cases[] = {
         {"checkpoint --threads 1 --size big", "--size 'big': takes 124m or small"},
+        {"checkpoint --threads 1 --every 0",  "--every '0'"                      },
         {"checkpoint --threads 1 --rounds 0", "--rounds '0'"                     },
         {"checkpoint --threads 1 --layers 3", "'--layers' is unknown"            },
         {"checkpoint --threads 1 --dir",      "'--dir' is unknown or its value"  },
