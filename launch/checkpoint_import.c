@@ -104,7 +104,7 @@ static tri_status make_paper(const tri_spec *spec, import_paper *paper)
 static tri_status import_as(const import_options *options, const tri_hf_config *config,
                             const tri_spec *spec, const char *yaml)
 {
-    TRI_AUTO(import_paper) paper = {NULL};
+    TRI_AUTO(import_paper) paper = {.mesh = NULL};
     TRI_TRY(make_paper(spec, &paper));
     tri_safetensors_import_args args = {.source = options->source,
                                         .dir = options->dir,

@@ -153,6 +153,19 @@ def names(folder):
             assert near != want and abs(near - want) < 0.02 * want, f"{dtype}: {near} for {want}"
 
 
+def begins(folder):
+    """A job that begins with an imported checkpoint has the curve of one that begins with the original."""
+    for name in ("gpt2", "llama"):
+        ckpt = trained(folder, name)
+        export(folder, ckpt, f"out/{name}")
+        import_(folder, f"out/{name}", f"in/{name}") # its job is made from config.json
+        curves = [folder.train(2, f"runs/{name}_{i}", "train.steps=5", "parallel.zero=3",
+                               f"checkpoint.init_from={start}", spec=f"{name}.yaml")
+                  for i, start in enumerate((ckpt, f"in/{name}"))]
+        one, two = ([(step["loss"], step["grad_norm"]) for step in curve] for curve in curves)
+        assert one == two and len(one) == 5, f"{name}: {one} {two}"
+
+
 CHANGES = {
     "gpt2": [({"activation_function": "gelu"}, "activation_function"),
              ({"activation_function": "relu"}, "activation_function"),
@@ -442,5 +455,6 @@ def streams(folder):
 
 
 if __name__ == "__main__":
-    sys.exit(job.main({"round_trip": round_trip, "names": names, "refused": refused, "reader": reader,
-                       "forward": forward, "streams": streams}, __doc__))
+    sys.exit(job.main({"round_trip": round_trip, "names": names, "begins": begins,
+                       "refused": refused, "reader": reader, "forward": forward,
+                       "streams": streams}, __doc__))
