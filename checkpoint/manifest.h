@@ -116,7 +116,7 @@ TRI_MUST_USE tri_status tri_manifest_read(const char *path, tri_manifest **out);
 /* Give rank 0's head, rows and files to all, without boxes, checksums and job spec.
  *
  * Collective: comm. In: `whole` on rank 0, NULL elsewhere. Writes: *out, the rank's part, which has no box
- * yet. Cost: 256 bytes for each row, 120 for each file. */
+ * yet. Cost: 256 bytes for each row, 128 for each file. */
 TRI_MUST_USE tri_status tri_manifest_broadcast(tri_comm *comm, const tri_manifest *whole,
                                                tri_manifest **out);
 
