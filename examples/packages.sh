@@ -10,6 +10,7 @@ declare -A package_use=(
     [libyaml-dev]="YAML: job specs" [libisal-dev]="ISA-L: checksums"
     [bible-kjv]="the text that the example learns" [python3]="lint and job tests"
     [python3-venv]="Python packages of some tests, below build/"
+    [python3-h5py]="reads checkpoints, in tests and examples/read-checkpoint" [python3-numpy]="the same"
     [libcjson-dev]="cJSON: headers of safetensors, config.json"
     [clang-14]="second compiler, fuzzers" [libclang-rt-14-dev]="sanitizers of clang"
     [libomp-14-dev]="OpenMP of clang" [clang-format-14]="format check" [clang-tidy-14]="static checks"

@@ -108,7 +108,8 @@ run_fuzzers()
 }
 
 # shellcheck disable=SC2086
-stage "packages" install_packages $packages_build python3 python3-venv binutils clang-14 libclang-rt-14-dev \
+stage "packages" install_packages $packages_build python3 python3-venv python3-h5py python3-numpy \
+    binutils clang-14 libclang-rt-14-dev \
     libomp-14-dev iproute2 clang-format-14 clang-tidy-14 || exit 1
 
 mkdir -p build

@@ -56,6 +56,15 @@ class Skip(Exception):
     """What a case needs is not to be had here."""
 
 
+def python_with_h5py():
+    """An interpreter that has h5py: this one, or the system's."""
+    for python in (sys.executable, "/usr/bin/python3"):
+        tried = subprocess.run([python, "-c", "import h5py, numpy"], capture_output=True, check=False)
+        if tried.returncode == 0:
+            return python
+    raise Skip("no python3 has h5py: install python3-h5py")
+
+
 class Outcome:
     """What a command came to."""
 

@@ -3,7 +3,7 @@
 """Layouts as processes: mpirun and the program itself, 5 fp32 steps of AdamW, losses against one rank.
 
 The layouts are those of tests/launch/test_matrix (--list); a part is the quick run, `all` is all of them
-on 8 and 16 ranks, `moves` saves on one layout and goes on on another.
+on 8 and 16 ranks.
 """
 import json
 import subprocess
@@ -90,18 +90,5 @@ def everything(folder):
     try_rows(layouts, layouts.rows)
 
 
-def moves(folder):
-    """Three steps on one layout, the rest on another: the curve of one rank."""
-    layouts = Layouts(folder, everything=False)
-    rows = spread([row for row in layouts.rows if row["family"] == layouts.rows[-1]["family"]], 4)
-    model = rows[0]["model"]
-    ways = [{**row, "model": model} for row in rows]
-    for number, (before, after) in enumerate(zip(ways, ways[1:] + ways[:1])):
-        run = f"runs/move{number}"
-        layouts.train(before, run, "train.steps=3")
-        got = layouts.train(after, run, "train.steps=5")
-        layouts.compare(got, before, f"{name_of(before)}, then {name_of(after)}")
-
-
 if __name__ == "__main__":
-    sys.exit(job.main({"few": few, "all": everything, "moves": moves}, __doc__))
+    sys.exit(job.main({"few": few, "all": everything}, __doc__))

@@ -68,6 +68,11 @@ TRI_MUST_USE tri_status matrix_create(const char *path, const char *family, bool
                                       matrix **out);
 void matrix_destroy(matrix **m);
 
+/* Parts of a list of JSON lines, which Python reads: "key": [words of text]; a line with the spec that
+ * overrides are of. Not collective. */
+void matrix_print_words(const char *key, const char *text);
+void matrix_print_spec(const char *yaml);
+
 /* The checked spec of a layout; `one_rank`: of the same model on one rank. Not collective.
  * Errors: those of tri_spec_read and tri_spec_check. */
 TRI_MUST_USE tri_status matrix_spec(const matrix *m, const matrix_layout *layout, bool one_rank,

@@ -140,6 +140,28 @@ void matrix_layout_name(const matrix *m, const matrix_layout *layout, char *out,
     matrix_layout_text(m, layout, out + used, out_bytes - used);
 }
 
+void matrix_print_words(const char *key, const char *text)
+{
+    printf("\"%s\": [", key);
+    for (const char *at = text; *at;) {
+        int n = (int)strcspn(at, " ");
+        printf("%s\"%.*s\"", at == text ? "" : ", ", n, at);
+        at += n + (at[n] == ' ');
+    }
+    printf("]");
+}
+
+void matrix_print_spec(const char *yaml)
+{
+    printf("{\"yaml\": \"");
+    for (const char *c = yaml; *c; c++)
+        if (*c == '\n')
+            printf("\\n");
+        else
+            putchar(*c);
+    printf("\"}\n");
+}
+
 tri_status matrix_spec(const matrix *m, const matrix_layout *layout, bool one_rank, tri_spec *out)
 {
     char text[2048];

@@ -11,7 +11,8 @@
  * Sizes are odd: a vocabulary, heads and layers that ranks do not divide, one head of keys and values on
  * a wider tensor axis. Pairs are chosen by tests/launch/cross_pairs.c.
  *
- *   test_cross [--all] [--list] [--only TEXT]    few pairs or all; their names; those with TEXT
+ *   test_cross [--all] [--only TEXT]   few pairs or all; those with TEXT in their name
+ *   test_cross [--all] --list          the pairs as JSON lines (tests/equiv/cross.py runs them)
  */
 #include "checkpoint/ckpt.h"
 #include "launch/job.h"
@@ -271,22 +272,21 @@ static const char *only(void)
 }
 
 /* The spec that layouts are overrides of. A rotary embedding wants an even number in each head. */
-static tri_status put_spec(tri_folder *folder, const char *family, bool all)
+static void make_spec(const char *family, bool all, char *out, size_t out_bytes)
 {
-    char yaml[2048];
     int heads = all ? 8 : 4;
     int head = strcmp(family, "gpt2") == 0 ? 9 : 10;
-    snprintf(yaml, sizeof yaml,
+    snprintf(out, out_bytes,
              "name: cross\nseed: 5\n"
-             "model: {family: gpt2, layers: %d, hidden: %d, heads: %d, context: %d, vocab: %d, "
+             "model: {family: %s, layers: %d, hidden: %d, heads: %d, context: %d, vocab: %d, "
              "init_std: 0.1}\n"
              "data: {train: text.txt, format: text, tokenizer: bytes}\n"
              "batch: {sequences: %d, micro: 2}\n"
-             "optimizer: {name: sgd, lr: 0.05, weight_decay: 0.01, clip: 1.0}\n"
+             "optimizer: {name: adamw, lr: 2e-3, epsilon: 1e-6, weight_decay: 0.01, clip: 1.0}\n"
              "schedule: {warmup: 2, decay: constant}\n"
              "train: {steps: %d, threads: 1}\n",
-             all ? 9 : 5, heads * head, heads, all ? 32 : 16, all ? 261 : 259, all ? 16 : 8, STEPS);
-    return tri_folder_put(folder, "job.yaml", "w", yaml, strlen(yaml));
+             family, all ? 9 : 5, heads * head, heads, all ? 32 : 16, all ? 261 : 259, all ? 16 : 8,
+             STEPS);
 }
 
 static void expect_axes(const cross *c)
@@ -325,14 +325,29 @@ static tri_status try_pairs(truths *truth, const cross *c)
         used += (size_t)snprintf(name + used, sizeof name - used, ", then %d ranks, ",
                                  c->pair[i].to.mesh.ranks);
         matrix_layout_text(c->m, &c->pair[i].to, name + used, sizeof name - used);
-        if (!strstr(name, only())) continue;
-        if (wants("--list"))
-            printf("     %s\n", name);
-        else
-            TRI_TRY(try_pair(truth, c->m, &c->pair[i], i, name));
+        if (strstr(name, only())) TRI_TRY(try_pair(truth, c->m, &c->pair[i], i, name));
     }
     printf("     %s: %d pairs\n", c->m->family, c->n);
     return TRI_OK;
+}
+
+/* As JSON lines: a spec, and the pairs that are of it. */
+static void list_pairs(const cross *c, const char *yaml)
+{
+    char text[NAME_BYTES];
+    matrix_print_spec(yaml);
+    for (int i = 0; i < c->n; i++) {
+        const matrix_layout *side[] = {&c->pair[i].from, &c->pair[i].to};
+        printf("{\"family\": \"%s\", ", c->m->family);
+        matrix_model_text(c->m, side[0], text, sizeof text);
+        matrix_print_words("model", text);
+        for (int k = 0; k < 2; k++) {
+            printf(", \"%s_ranks\": %d, ", k ? "to" : "from", side[k]->mesh.ranks);
+            matrix_layout_text(c->m, side[k], text, sizeof text);
+            matrix_print_words(k ? "to" : "from", text);
+        }
+        printf("}\n");
+    }
 }
 
 static tri_status try_family(tri_folder *folder, const char *family)
@@ -342,13 +357,17 @@ static tri_status try_family(tri_folder *folder, const char *family)
     TRI_AUTO(cross) *c = NULL;
     TRI_AUTO(truths) *truth = NULL;
     TRI_TRY(TRI_NEW(&truth));
-    TRI_TRY(put_spec(folder, family, all));
+    char yaml[2048];
+    make_spec(family, all, yaml, sizeof yaml);
+    TRI_TRY(tri_folder_put(folder, "job.yaml", "w", yaml, strlen(yaml)));
     TRI_TRY(matrix_create(tri_folder_at(folder, "job.yaml"), family, all, &m));
     TRI_TRY(cross_create(m, all ? PAIRS_ALL : PAIRS, all, &c));
     EXPECT(c->n >= (all ? PAIRS_ALL : PAIRS), "%s: only %d pairs", family, c->n);
     expect_axes(c);
     if (all) expect_goals(c);
-    return try_pairs(truth, c);
+    if (!wants("--list")) return try_pairs(truth, c);
+    list_pairs(c, yaml);
+    return TRI_OK;
 }
 
 TRI_TEST(state_is_portable)
@@ -361,4 +380,11 @@ TRI_TEST(state_is_portable)
     return TRI_OK;
 }
 
-TRI_TEST_MAIN(TRI_TEST_ROW(state_is_portable))
+int main(int argc, char **argv)
+{
+    const tri_test tests[] = {TRI_TEST_ROW(state_is_portable)};
+    tri_test_argc = argc;
+    tri_test_argv = argv;
+    if (wants("--list")) return test_state_is_portable() == TRI_OK && !tri_test_failures ? 0 : 1;
+    return tri_test_main(argc, argv, tests, 1);
+}

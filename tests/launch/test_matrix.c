@@ -508,17 +508,6 @@ TRI_TEST(layouts_agree)
     return TRI_OK;
 }
 
-static void print_words(const char *key, const char *text)
-{
-    printf("\"%s\": [", key);
-    for (const char *at = text; *at;) {
-        int n = (int)strcspn(at, " ");
-        printf("%s\"%.*s\"", at == text ? "" : ", ", n, at);
-        at += n + (at[n] == ' ');
-    }
-    printf("]");
-}
-
 static tri_status list_family(const tri_folder *folder, const char *family)
 {
     char path[TRI_FOLDER_PATH_BYTES + 16];
@@ -529,10 +518,10 @@ static tri_status list_family(const tri_folder *folder, const char *family)
         char text[NAME_BYTES];
         printf("{\"family\": \"%s\", \"ranks\": %d, ", family, m->layout[i].mesh.ranks);
         matrix_model_text(m, &m->layout[i], text, sizeof text);
-        print_words("model", text);
+        matrix_print_words("model", text);
         printf(", ");
         matrix_layout_text(m, &m->layout[i], text, sizeof text);
-        print_words("layout", text);
+        matrix_print_words("layout", text);
         printf("}\n");
     }
     return TRI_OK;
@@ -545,13 +534,7 @@ static tri_status list_layouts(void)
     TRI_TRY(make_folder(wants("--all"), &folder));
     char yaml[2048];
     matrix_base(wants("--all"), "text.txt", yaml, sizeof yaml);
-    printf("{\"yaml\": \"");
-    for (const char *c = yaml; *c; c++)
-        if (*c == '\n')
-            printf("\\n");
-        else
-            putchar(*c);
-    printf("\"}\n");
+    matrix_print_spec(yaml);
     for (const char *const *family = tri_model_families(); *family; family++)
         TRI_TRY(list_family(folder, *family));
     return TRI_OK;
