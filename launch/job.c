@@ -106,6 +106,7 @@ static tri_status open_saver(tri_job *job)
                            .version = TRI_VERSION,
                            .is_async = spec->checkpoint.async,
                            .files = (tri_saver_files)spec->checkpoint.files,
+                           .trusts_replicas = !spec->checkpoint.verify_replicas,
                            .keep = spec->checkpoint.keep,
                            .keep_every = spec->checkpoint.keep_every};
     return tri_saver_create(&args, &job->saver);

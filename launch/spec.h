@@ -56,6 +56,7 @@ typedef struct tri_spec {
         int files;            /* 0 one for each rank, 1 one for each node */
         char dir[512];        /* "": RUN/ckpt */
         char optimizer[16];   /* restore, fresh */
+        int verify_replicas;  /* 1: a save compares what several ranks hold */
         int resize_vocab;     /* 1: a checkpoint may have another number of token ids */
         char init_from[512];  /* weights that a new run begins with; "": initialisers */
     } checkpoint;

@@ -268,6 +268,10 @@ static const tri_field spec_fields[] = {
            "Written while training goes on, which takes a buffer as large as what a rank writes."),
     ENUM(checkpoint.files, "rank", shard_files, in_order,
          "One file for each rank, or for each node."),
+    SWITCH(checkpoint.verify_replicas, "true", 0, 0,
+           "Copies of a tensor on several ranks are compared before a save: where they differ, "
+           "nothing "
+           "is saved, and tensor and ranks are named."),
     WORD(PATH, checkpoint.dir, "", EMPTY,
          "Folder of checkpoints. Empty: ckpt in the run's folder."),
     CHOICE(checkpoint.optimizer, "restore", restores, 0,

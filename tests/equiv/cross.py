@@ -5,6 +5,7 @@
 Layout A trains 3 steps; layout B goes on to step 6, A again to step 8. Losses are those of one rank without a
 stop. What A saved is read by reader.py, which knows the format's page alone. In every second pair the
 checkpoint is converted for B by links first and A's own is deleted: the rows are the same, and so is the curve.
+These pairs write one file for a node; every third saves beside its steps.
 """
 import json
 import pathlib
@@ -78,14 +79,16 @@ class Pairs:
     def there_and_back(self, number):
         row, run = self.rows[number], f"runs/pair{number}"
         want = self.truth(row)
-        self.train(row, "from", run, 3)
+        how = [f"checkpoint.files={'node' if number % 2 else 'rank'}",
+               f"checkpoint.async={'false' if number % 3 else 'true'}", "checkpoint.every=2"]
+        self.train(row, "from", run, 3, *how, "checkpoint.keep=1")
         if number % 2:
             self.convert(row, run)
         else:
             (source,) = self.checkpoints(run)
             assert self.read(source), f"{source} has no rows"
-        self.train(row, "to", run, 6)
-        got = self.train(row, "from", run, 8)
+        self.train(row, "to", run, 6, *how)
+        got = self.train(row, "from", run, 8, *how)
         assert len(got) == len(want), f"{name_of(row)}: {len(got)} steps in place of {len(want)}"
         for step, (a, b) in enumerate(zip(got, want), 1):
             assert abs(a - b) <= TOLERANCE * abs(b), \

@@ -5,6 +5,7 @@
  *
  *   - the rows in the memory of B's ranks are those of A's, bit for bit: parameters, moments of the
  *     optimizer, data cursor, counters; so are the files, read through HDF5 without the program's loader;
+ *   - so they are where training goes on while the file is written, and with one file for a node;
  *   - saved again on B and loaded on A (A -> B -> A) they still are;
  *   - training goes on on B as on A without a stop, and as on one rank: each loss to 1e-5.
  *
@@ -27,7 +28,7 @@ enum { PAIRS = 6, PAIRS_ALL = 60 }; /* of a family; all: at least */
 /* Sums in another order, and nothing else. */
 static const double tolerance = 1e-5;
 
-/* What the ranks of one world do: start or load, train, save, look, train on. */
+/* What the ranks of one world do: start or load, train, begin to save, look, train on meanwhile. */
 typedef struct leg {
     const char *name;
     tri_spec spec;
@@ -74,10 +75,13 @@ static tri_status steps(leg *l, tri_job *job, int n)
     return TRI_OK;
 }
 
-static tri_status save(leg *l, tri_job *job)
+/* The save that began before the last steps is on the disk by now. */
+static tri_status end_save(leg *l, tri_job *job)
 {
-    TRI_TRY(tri_job_save(job, l->save));
-    TRI_TRY(logical_gather(l->state, job->state, job->world, l->name));
+    tri_saver_outcome outcome = TRI_SAVER_GOES_ON;
+    tri_err failure = {.code = TRI_OK};
+    TRI_TRY(tri_saver_finish(job->saver, &outcome, &failure));
+    if (outcome == TRI_SAVER_FAILED) return tri_err_put(&failure);
     if (tri_comm_rank(job->world) != 0) return tri_barrier(job->world);
     tri_ckpt_info info = {0};
     TRI_TRY(tri_ckpt_read_info(l->save, &info));
@@ -93,8 +97,10 @@ static tri_status leg_rank(tri_comm *world, void *arg)
     TRI_TRY(tri_job_open(&l->spec, TRI_JOB_TRAIN, world, &job));
     TRI_TRY(start(l, job));
     TRI_TRY(steps(l, job, l->before));
-    if (l->save) TRI_TRY(save(l, job));
+    if (l->save) TRI_TRY(tri_job_save_begin(job, l->save));
+    if (l->save) TRI_TRY(logical_gather(l->state, job->state, job->world, l->name));
     TRI_TRY(steps(l, job, l->after));
+    if (l->save) TRI_TRY(end_save(l, job));
     tri_job_close(&job);
     return TRI_OK;
 }
@@ -112,21 +118,41 @@ static tri_status leg_run(leg *l)
     return TRI_OK;
 }
 
-/* Optimizers take turns. Where a gradient is rounding alone, AdamW would step by the rounding's sign: its
- * epsilon is above that. */
-static tri_status set_optimizer(tri_spec *spec, int turn)
+/* Optimizers take turns (whatever the layout's model says). */
+static const char *optimizer_of(int turn)
 {
     int n = 0;
     while (tri_optim_names()[n])
         n++;
+    return tri_optim_names()[turn % n];
+}
+
+/* Those whose step is as long as the gradient take a long one. For the others, where a gradient is rounding alone
+ * the step follows the rounding: short steps, and an epsilon above that. */
+static tri_status set_optimizer(tri_spec *spec, int turn)
+{
+    static const char *const plain[] = {"sgd", "lars", "adagrad_norm", "adagrad_rownorm"};
     tri_optim_config *o = &spec->optimizer;
-    snprintf(o->name, sizeof o->name, "%s", tri_optim_names()[turn % n]);
-    bool is_sgd = strcmp(o->name, "sgd") == 0;
-    o->momentum = is_sgd ? 0.9 : 0;
-    o->lr = is_sgd ? 0.05 : 5e-4; /* of a sign that rounding turns, little is seen */
+    snprintf(o->name, sizeof o->name, "%s", optimizer_of(turn));
+    bool is_plain = false;
+    for (size_t i = 0; i < sizeof plain / sizeof *plain; i++)
+        is_plain = is_plain || strcmp(o->name, plain[i]) == 0;
+    o->lr = is_plain ? 0.05 : 5e-4;
+    o->momentum = is_plain ? 0.9 : 0;
+    o->trust = 0.02;
+    o->initial = is_plain ? 0.01 : 0;
     o->epsilon = strcmp(o->name, "adafactor") == 0 ? 0 : 1e-6;
     TRI_TRY(tri_optim_resolve(o));
     return TRI_OK;
+}
+
+/* A layout's model without its optimizer: here these take turns. */
+static void drop_optimizer(char *text)
+{
+    char *at = strstr(text, " optimizer.name=");
+    if (!at) return;
+    const char *end = at + 1 + strcspn(at + 1, " ,");
+    memmove(at, end, strlen(end) + 1);
 }
 
 /* Runs of one rank, one for each model and optimizer. */
@@ -152,6 +178,7 @@ static tri_status truth_of(truths *t, const matrix *m, const matrix_layout *layo
     TRI_TRY(set_optimizer(&one.spec, turn));
     size_t used = (size_t)snprintf(name, sizeof name, "%s ", one.spec.optimizer.name);
     matrix_model_text(m, layout, name + used, sizeof name - used);
+    drop_optimizer(name);
     for (int i = 0; i < t->n; i++)
         if (strcmp(t->of[i].name, name) == 0) {
             *loss = t->of[i].loss;
@@ -209,6 +236,10 @@ static tri_status make_trip(const char *name, const matrix *m, const cross_pair 
     TRI_TRY(set_optimizer(&t->a.spec, turn));
     TRI_TRY(matrix_spec(m, &pair->to, false, &t->b.spec));
     TRI_TRY(set_optimizer(&t->b.spec, turn));
+    t->a.spec.checkpoint.async = turn % 2;
+    t->b.spec.checkpoint.async = turn / 2 % 2;
+    t->a.spec.checkpoint.files = turn / 4 % 2 ? TRI_SAVER_FILE_PER_NODE : TRI_SAVER_FILE_PER_RANK;
+    t->b.spec.checkpoint.files = turn % 2 ? TRI_SAVER_FILE_PER_NODE : TRI_SAVER_FILE_PER_RANK;
     t->back.spec = t->a.spec;
     *out = TRI_MOVE(t);
     return TRI_OK;
@@ -316,16 +347,19 @@ static void expect_goals(const cross *c)
         }
 }
 
-static tri_status try_pairs(truths *truth, const cross *c)
+static tri_status try_pairs(truths *truth, const cross *c, int first_turn)
 {
     for (int i = 0; i < c->n; i++) {
         char name[NAME_BYTES];
-        matrix_layout_name(c->m, &c->pair[i].from, name, sizeof name / 2);
-        size_t used = strlen(name);
+        int turn = first_turn + i;
+        size_t used = (size_t)snprintf(name, sizeof name, "%s, ", optimizer_of(turn));
+        matrix_layout_name(c->m, &c->pair[i].from, name + used, sizeof name / 2);
+        drop_optimizer(name);
+        used = strlen(name);
         used += (size_t)snprintf(name + used, sizeof name - used, ", then %d ranks, ",
                                  c->pair[i].to.mesh.ranks);
         matrix_layout_text(c->m, &c->pair[i].to, name + used, sizeof name - used);
-        if (strstr(name, only())) TRI_TRY(try_pair(truth, c->m, &c->pair[i], i, name));
+        if (strstr(name, only())) TRI_TRY(try_pair(truth, c->m, &c->pair[i], turn, name));
     }
     printf("     %s: %d pairs\n", c->m->family, c->n);
     return TRI_OK;
@@ -340,6 +374,7 @@ static void list_pairs(const cross *c, const char *yaml)
         const matrix_layout *side[] = {&c->pair[i].from, &c->pair[i].to};
         printf("{\"family\": \"%s\", ", c->m->family);
         matrix_model_text(c->m, side[0], text, sizeof text);
+        drop_optimizer(text);
         matrix_print_words("model", text);
         for (int k = 0; k < 2; k++) {
             printf(", \"%s_ranks\": %d, ", k ? "to" : "from", side[k]->mesh.ranks);
@@ -350,7 +385,7 @@ static void list_pairs(const cross *c, const char *yaml)
     }
 }
 
-static tri_status try_family(tri_folder *folder, const char *family)
+static tri_status try_family(tri_folder *folder, const char *family, int first_turn)
 {
     bool all = wants("--all");
     TRI_AUTO(matrix) *m = NULL;
@@ -365,7 +400,7 @@ static tri_status try_family(tri_folder *folder, const char *family)
     EXPECT(c->n >= (all ? PAIRS_ALL : PAIRS), "%s: only %d pairs", family, c->n);
     expect_axes(c);
     if (all) expect_goals(c);
-    if (!wants("--list")) return try_pairs(truth, c);
+    if (!wants("--list")) return try_pairs(truth, c, first_turn);
     list_pairs(c, yaml);
     return TRI_OK;
 }
@@ -375,8 +410,9 @@ TRI_TEST(state_is_portable)
     TRI_AUTO(tri_folder) *folder = NULL;
     TRI_TRY(tri_folder_create(&folder));
     TRI_TRY(matrix_put_text(folder));
-    for (const char *const *family = tri_model_families(); *family; family++)
-        TRI_TRY(try_family(folder, *family));
+    int turn = 0;
+    for (const char *const *family = tri_model_families(); *family; family++, turn += PAIRS)
+        TRI_TRY(try_family(folder, *family, turn));
     return TRI_OK;
 }
 
