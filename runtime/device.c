@@ -105,8 +105,10 @@ static tri_status block_map(tri_block *block)
     size_t skip = (DEVICE_HUGE_BYTES - (uintptr_t)base % DEVICE_HUGE_BYTES) % DEVICE_HUGE_BYTES;
     if (skip) munmap(base, skip);
     munmap(base + skip + bytes, DEVICE_HUGE_BYTES - skip);
-    /* Only a hint: without huge pages the memory is merely slower. */
+    /* Only hints: without huge pages the memory is merely slower. A child that reads a file for us
+     * (runtime/h5) needs no tensors: what it shares would be copied, page by page, when we write next. */
     (void)madvise(base + skip, bytes, MADV_HUGEPAGE);
+    (void)madvise(base + skip, bytes, MADV_DONTFORK);
     block->start = base + skip;
     block->mapped_bytes = bytes;
     return TRI_OK;
