@@ -6,7 +6,7 @@
 #include "kernels/cpu/vector_math.h"
 #include "kernels/cpu/vector_memory.h"
 
-/* Elements before and after which copy + begin .. end can be streamed in whole vectors. */
+/* Elements whose copies are streamed, in whole vectors: where copy + begin is aligned. */
 typedef struct stream_part {
     int64_t begin, end;
 } stream_part;
@@ -157,10 +157,10 @@ TRI_INLINE double total(const squares *sum)
     return out;
 }
 
-/* A range in which everything but lanes is known where this is compiled. */
-TRI_INLINE void part(tri_update_rule rule, const tri_update_args *args,
-                     const tri_simd_scalars *scalars, bool stream, bool bf16, int64_t begin,
-                     int64_t end, double *sums)
+/* A range, by a rule and with moments of a type that are known where this is compiled. */
+TRI_INLINE void part(tri_update_rule rule, bool bf16, const tri_update_args *args,
+                     const tri_simd_scalars *scalars, bool stream, int64_t begin, int64_t end,
+                     double *sums)
 {
     /* copies: a store of ours could be to args or scalars, for all the compiler knows */
     const tri_update_args a = *args;
@@ -200,31 +200,18 @@ TRI_INLINE void part(tri_update_rule rule, const tri_update_args *args,
     sums[1] += total(&sum_u);
 }
 
-/* Loops of one rule: with fp32 and bf16 moments, the copy streamed or not. */
-TRI_INLINE void of_rule(tri_update_rule rule, const tri_update_args *args,
-                        const tri_simd_scalars *s, bool stream, int64_t begin, int64_t end,
-                        double *sums)
+/* The loop of each rule and type of moments. */
+static void update_part(const tri_update_args *args, const tri_simd_scalars *s, bool stream,
+                        int64_t begin, int64_t end, double *sums)
 {
-    stream_part streamed = stream_part_of(args->range.copy, stream, begin, end);
-    if (args->moment_type == TRI_BF16) {
-        part(rule, args, s, false, true, begin, streamed.begin, sums);
-        part(rule, args, s, true, true, streamed.begin, streamed.end, sums);
-        part(rule, args, s, false, true, streamed.end, end, sums);
-    } else {
-        part(rule, args, s, false, false, begin, streamed.begin, sums);
-        part(rule, args, s, true, false, streamed.begin, streamed.end, sums);
-        part(rule, args, s, false, false, streamed.end, end, sums);
-    }
-    if (stream) tri_v_fence();
-}
-
-static void update(const tri_update_args *args, const tri_simd_scalars *s, bool stream,
-                   int64_t begin, int64_t end, double *sums)
-{
+    bool bf16 = args->moment_type == TRI_BF16;
     switch (args->rule) {
-#define RULE(name)                                                     \
-    case TRI_UPDATE_##name:                                            \
-        of_rule(TRI_UPDATE_##name, args, s, stream, begin, end, sums); \
+#define RULE(name)                                                             \
+    case TRI_UPDATE_##name:                                                    \
+        if (bf16)                                                              \
+            part(TRI_UPDATE_##name, true, args, s, stream, begin, end, sums);  \
+        else                                                                   \
+            part(TRI_UPDATE_##name, false, args, s, stream, begin, end, sums); \
         break;
         RULE(SGD)
         RULE(ADAM)
@@ -240,6 +227,16 @@ static void update(const tri_update_args *args, const tri_simd_scalars *s, bool 
     case TRI_UPDATE_RULES:
         break;
     }
+}
+
+static void update(const tri_update_args *args, const tri_simd_scalars *s, bool stream,
+                   int64_t begin, int64_t end, double *sums)
+{
+    stream_part streamed = stream_part_of(args->range.copy, stream, begin, end);
+    update_part(args, s, false, begin, streamed.begin, sums);
+    update_part(args, s, true, streamed.begin, streamed.end, sums);
+    update_part(args, s, false, streamed.end, end, sums);
+    if (stream) tri_v_fence();
 }
 
 /* x ^= bits, which are 0 for all that the compiler does not know. */
