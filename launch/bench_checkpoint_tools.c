@@ -5,6 +5,7 @@
 #include "checkpoint/consolidate.h"
 #include "checkpoint/convert.h"
 #include "checkpoint/folder.h"
+#include "checkpoint/safetensors.h"
 #include "launch/bench_checkpoint_impl.h"
 #include "launch/bench_race.h"
 #include "runtime/agree.h"
@@ -137,6 +138,18 @@ static tri_status consolidate_once(void *arg)
     return TRI_SYS(unlink(file), "removing %s", file);
 }
 
+static tri_status export_once(void *arg)
+{
+    tri_bench_ckpt *b = arg;
+    char dir[TRI_DISK_PATH_BYTES];
+    tri_safetensors_totals totals;
+    if (!tri_bench_ckpt_is_root(b)) return TRI_OK;
+    TRI_TRY(tri_disk_path(dir, b->folder, "exported", ""));
+    tri_safetensors_export_args args = {
+        .path = b->raw.read_path, .dir = dir, .dtype = TRI_BF16, .config = "{}"};
+    return tri_safetensors_export(&args, &totals); /* the files go with the folder, at the end */
+}
+
 tri_status tri_bench_ckpt_convert(tri_bench_ckpt *b)
 {
     if (tri_bench_ckpt_is_asked(b, "checkpoint.convert"))
@@ -147,5 +160,8 @@ tri_status tri_bench_ckpt_convert(tri_bench_ckpt *b)
     if (tri_bench_ckpt_is_asked(b, "checkpoint.consolidate.memory"))
         TRI_TRY(tri_bench_ckpt_peak(b, "checkpoint.consolidate.memory", consolidate_once,
                                     "peak of rank 0 beyond the job's own"));
+    if (tri_bench_ckpt_is_asked(b, "checkpoint.export.memory"))
+        TRI_TRY(tri_bench_ckpt_peak(b, "checkpoint.export.memory", export_once,
+                                    "to safetensors in bf16, peak of rank 0 beyond the job's own"));
     return TRI_OK;
 }

@@ -203,7 +203,8 @@ TRI_TEST(checkpoint_reports)
     static const char *const others[] = {
         "checkpoint.save.plain",      "checkpoint.save.memory",    "checkpoint.load.memory",
         "checkpoint.async.disk",      "checkpoint.async.memory",   "checkpoint.convert",
-        "checkpoint.convert.written", "checkpoint.convert.memory", "checkpoint.consolidate.memory"};
+        "checkpoint.convert.written", "checkpoint.convert.memory", "checkpoint.consolidate.memory",
+        "checkpoint.export.memory"};
     TRI_AUTO(tri_folder) *folder = NULL;
     TRI_TRY(tri_folder_create(&folder));
     tri_session session = {.env = {.local_ranks = 2}};
