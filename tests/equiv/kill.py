@@ -27,7 +27,8 @@ LAYOUTS = {
     "shards": (4, ("parallel.zero=3",)),
 }
 # Ways of saving, taken in turn.
-WAYS = ((),)
+WAYS = (("checkpoint.async=true",), ("checkpoint.async=false",),
+        ("checkpoint.async=true", "checkpoint.files=node"))
 FOLDER_NAME = re.compile(r"step-([0-9]+)\.[0-9a-f-]{36}$")
 
 
