@@ -129,10 +129,12 @@ static tri_status external_check(const tri_external_map *map, const tri_external
 static tri_status external_take(tri_external_map *map, const external_loose *loose,
                                 const char *origin)
 {
-    tri_external_tensor *tensor = map->n_tensors ? &map->tensors[map->n_tensors - 1] : NULL;
     const tri_box *box = &loose->part.box;
-    if (!tensor || strcmp(tensor->name, loose->name) != 0) {
-        tensor = &map->tensors[map->n_tensors++];
+    bool is_next =
+        map->n_tensors > 0 && strcmp(map->tensors[map->n_tensors - 1].name, loose->name) == 0;
+    tri_external_tensor *tensor = &map->tensors[map->n_tensors - is_next];
+    if (!is_next) {
+        map->n_tensors++;
         snprintf(tensor->name, sizeof tensor->name, "%s", loose->name);
         tensor->n_dims = box->n_dims;
         tensor->first_part = map->n_parts;

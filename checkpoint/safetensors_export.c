@@ -16,6 +16,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -247,8 +248,8 @@ static void export_file_name(const export_job *job, int64_t file, char out[EXPOR
     if (job->n_files == 1)
         snprintf(out, EXPORT_NAME_BYTES, "%s", TRI_SAFETENSORS_FILE);
     else
-        snprintf(out, EXPORT_NAME_BYTES, "model-%05lld-of-%05lld.safetensors", (long long)file + 1,
-                 (long long)job->n_files);
+        snprintf(out, EXPORT_NAME_BYTES, "model-%05" PRId64 "-of-%05" PRId64 ".safetensors",
+                 file + 1, job->n_files);
 }
 
 /* Length and JSON, padded so that the tensors are aligned. */
@@ -266,8 +267,8 @@ static tri_status export_header(export_job *job, int64_t first, int64_t end)
         fprintf(stream, ":{\"dtype\":\"%s\",\"shape\":[", job->type);
         for (int d = 0; d < tensor->n_dims; d++)
             fprintf(stream, "%s%lld", d ? "," : "", (long long)tensor->shape[d]);
-        fprintf(stream, "],\"data_offsets\":[%lld,%lld]}", (long long)place->offset,
-                (long long)(place->offset + place->n_bytes));
+        fprintf(stream, "],\"data_offsets\":[%" PRId64 ",%" PRId64 "]}", place->offset,
+                place->offset + place->n_bytes);
     }
     fputc('}', stream);
     fflush(stream);

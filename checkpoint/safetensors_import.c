@@ -387,9 +387,12 @@ static tri_status import_open(import_job *job)
     TRI_TRY(import_match(job));
     TRI_AUTO(tri_folder) folder = {0};
     TRI_TRY(tri_folder_list(args->dir, &folder));
-    TRI_CHECK(folder.n == 0, TRI_EINVAL,
-              "folder %s has checkpoints already (%s): import into another", args->dir,
-              folder.entries[0].name);
+    TRI_CHECK(folder.n == 0, TRI_EINVAL, "folder %s has %s already (%s): %s", args->dir,
+              folder.entries[0].state == TRI_FOLDER_LEFTOVER ? "the rest of a save or import"
+                                                             : "checkpoints",
+              folder.entries[0].name,
+              folder.entries[0].state == TRI_FOLDER_LEFTOVER ? "remove it, or import into another"
+                                                             : "import into another");
     return TRI_OK;
 }
 

@@ -112,7 +112,7 @@ static int json_compare(const void *a, const void *b)
 static tri_status json_check_keys(const cJSON *map, const char *origin, json_keys *scratch)
 {
     int64_t n = tri_json_count(map);
-    if (n > scratch->capacity) {
+    if (!scratch->keys || n > scratch->capacity) {
         TRI_FREE(scratch->keys);
         scratch->capacity = 0;
         TRI_TRY(TRI_NEW_ARRAY(2 * n, &scratch->keys));
