@@ -10,6 +10,7 @@
 #include "runtime/base/alloc.h"
 #include "runtime/base/int.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -238,6 +239,7 @@ tri_status tri_assign_create(const tri_state *state, tri_comm *world, tri_assign
     TRI_TRY(assign_rows(state, world, &rows));
     const tri_manifest_row *row = (const tri_manifest_row *)(const void *)rows.data;
     TRI_TRY(tri_agree(world, tri_assign_begin(state, row, rows.n / (int64_t)sizeof *row, &assign)));
+    assert(assign);
     TRI_TRY(assign_share(assign, world));
     TRI_TRY(tri_agree(world, tri_assign_end(assign, state)));
     *out = TRI_MOVE(assign);

@@ -12,6 +12,7 @@
 #include "runtime/h5.h"
 #include "tests/checkpoint/fixture_io.h"
 
+#include <assert.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -147,6 +148,7 @@ static tri_status scale_boxes(scale *s, int rank, tri_manifest_box **boxes, int6
         TRI_TRY(tri_alloc_grow((void **)boxes, s->n_boxes, room, sizeof **boxes));
         *capacity = room;
     }
+    assert(*boxes);
     int64_t offset = 4096;
     int number = 0;
     for (int64_t i = 0; i < assign->n_pieces; i++) {
@@ -178,6 +180,7 @@ static tri_status scale_join(scale *s)
                               .n_blocks = s->n_boxes,
                               .n_files = s->writers + 1};
     TRI_TRY(tri_manifest_create(&head, &s->m));
+    assert(boxes);
     memcpy(s->m->rows, s->row, (size_t)s->n_rows * sizeof *s->row);
     memcpy(s->m->boxes, boxes, (size_t)s->n_boxes * sizeof *boxes);
     TRI_FREE(boxes);
