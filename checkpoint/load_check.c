@@ -101,7 +101,7 @@ static tri_status other_optimizer(const load_check *check)
     end_states(need);
     TRI_FAIL(TRI_EINVAL,
              "checkpoint %s is of another optimizer: it has these states: %s; this job keeps: %s. "
-             "checkpoint.optimizer: fresh begins them at zero and takes all else",
+             "checkpoint.optimizer: fresh begins them anew and takes all else",
              check->args->path, have, need);
 }
 

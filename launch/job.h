@@ -83,7 +83,7 @@ TRI_MUST_USE tri_status tri_job_initialise(tri_job *job);
 /* What is taken from a checkpoint. */
 typedef enum tri_job_part {
     TRI_JOB_ALL,           /* all that this use of the job has */
-    TRI_JOB_BUT_OPTIMIZER, /* the optimizer's states begin at zero */
+    TRI_JOB_BUT_OPTIMIZER, /* the optimizer's states begin as in a new job */
     TRI_JOB_WEIGHTS        /* parameters alone: counters and data cursor stay as they are */
 } tri_job_part;
 

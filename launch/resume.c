@@ -112,7 +112,7 @@ static tri_status resume_own(tri_job *job, const char *checkpoints, bool *found)
     if (!*found || !is_root(job)) return TRI_OK;
     tri_log(TRI_LOG_INFO, "resumed after step %lld from %s%s", (long long)job->counters.step, path,
             part == TRI_JOB_BUT_OPTIMIZER
-                ? "; optimizer states begin at zero (checkpoint.optimizer: fresh)"
+                ? "; optimizer states begin anew (checkpoint.optimizer: fresh)"
                 : "");
     return TRI_OK;
 }

@@ -11,7 +11,7 @@
  *
  * Collective: job->world. Rank 0 logs what was taken. A damaged checkpoint, one with a file missing, or one
  * that vanishes meanwhile is named in the log, and the one before it is taken. With checkpoint.optimizer
- * `fresh`, optimizer states begin at zero, once: a checkpoint that a job with this setting and this
+ * `fresh`, optimizer states begin anew, once: a checkpoint that a job with this setting and this
  * optimizer saved is restored whole.
  * Errors: TRI_EFORMAT all checkpoints are damaged: a run does not begin anew by itself; TRI_EINVAL
  * another model, optimizer or other data; TRI_EIO, also where checkpoint.init_from has no checkpoint.

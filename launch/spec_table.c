@@ -275,7 +275,7 @@ static const tri_field spec_fields[] = {
     WORD(PATH, checkpoint.dir, "", EMPTY,
          "Folder of checkpoints. Empty: ckpt in the run's folder."),
     CHOICE(checkpoint.optimizer, "restore", restores, 0,
-           "On resume: restore the optimizer's states, or begin them fresh (at zero, once: those "
+           "On resume: restore the optimizer's states, or begin them fresh (once: those "
            "saved "
            "since are restored); counters and data cursor are kept."),
     SWITCH(checkpoint.resize_vocab, "false", 0, 0,

@@ -133,6 +133,7 @@ static void narrow_row(const tri_row *param, int dim, tri_row *out)
     out->n_dims = 1;
     memset(out->shape, 0, sizeof out->shape);
     out->shape[0] = param->shape[dim];
+    out->vocabulary = param->vocabulary && dim == 0;
     for (int a = 0; a < TRI_AXES; a++) {
         if (out->place.axis[a].kind != TRI_SPLIT) continue;
         bool is_mine = out->place.axis[a].arg == dim;
@@ -172,6 +173,7 @@ static tri_status moment_row(const tri_optim *optim, const optim_param *param, i
         out->dtype = TRI_F64;
         out->n_dims = 1;
         out->shape[0] = 1;
+        out->vocabulary = false;
         for (int a = 0; a < TRI_AXES; a++)
             if (out->place.axis[a].kind == TRI_SPLIT) out->place.axis[a].kind = TRI_REPLICATED;
         break;

@@ -158,7 +158,7 @@ TRI_TEST(another_optimizer_is_named)
     load_job job = {.layout = layouts[4], .dir = dir, .body = other_optimizer};
     job.code = TRI_EINVAL;
     job.part = "of another optimizer: it has these states: adamw/m; this job keeps: none. "
-               "checkpoint.optimizer: fresh begins them at zero";
+               "checkpoint.optimizer: fresh begins them anew";
     TRI_TRY(load_run(job));
     job.ids = 1; /* with a state of its own */
     job.part = "it has these states: adamw/m; this job keeps: lion/m.";
