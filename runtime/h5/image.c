@@ -15,11 +15,21 @@
 #include <H5FDdevelop.h>
 #endif
 
-enum { IMAGE_PAGE_BYTES = 16384, IMAGE_METADATA_BYTES = 65536, IMAGE_DRIVER = 512 + 77 };
+enum {
+    IMAGE_PAGE_BYTES = 16384,
+    IMAGE_CHUNK_PAGES = 4096,
+    IMAGE_METADATA_BYTES = 65536,
+    IMAGE_DRIVER = 512 + 77
+};
+
+/* Pages that are neighbours: the table of a file is small where it is only reserved. */
+typedef struct image_chunk {
+    char *page[IMAGE_CHUNK_PAGES]; /* NULL: never written */
+} image_chunk;
 
 struct tri_h5_image {
-    char **pages; /* NULL: never written */
-    int64_t n_pages;
+    image_chunk **chunks; /* NULL: no page of it was ever written */
+    int64_t n_chunks;
     int64_t end; /* bytes of the file */
     bool out_of_memory;
 };
@@ -91,19 +101,31 @@ static haddr_t image_get_eof(const H5FD_t *file, H5FD_mem_t type)
     return (haddr_t)image_of_const(file)->image->end;
 }
 
+/* The page at `index`; NULL: never written. */
+static char *image_find(const tri_h5_image *image, int64_t index)
+{
+    int64_t chunk = index / IMAGE_CHUNK_PAGES;
+    if (chunk >= image->n_chunks || !image->chunks[chunk]) return NULL;
+    return image->chunks[chunk]->page[index % IMAGE_CHUNK_PAGES];
+}
+
 /* The page at `index`, made if it is not there. NULL: out of memory. */
 static char *image_page(tri_h5_image *image, int64_t index)
 {
-    if (index < image->n_pages && image->pages[index]) return image->pages[index];
-    if (index >= image->n_pages) {
-        int64_t n = tri_max64(64, 2 * (index + 1));
-        if (tri_alloc_grow((void **)&image->pages, image->n_pages, n, sizeof *image->pages) !=
+    char *found = image_find(image, index);
+    if (found) return found;
+    int64_t chunk = index / IMAGE_CHUNK_PAGES;
+    if (chunk >= image->n_chunks) {
+        int64_t n = tri_max64(16, 2 * (chunk + 1));
+        if (tri_alloc_grow((void **)&image->chunks, image->n_chunks, n, sizeof *image->chunks) !=
             TRI_OK)
             return NULL;
-        image->n_pages = n;
+        image->n_chunks = n;
     }
-    if (TRI_NEW_ARRAY(IMAGE_PAGE_BYTES, &image->pages[index]) != TRI_OK) return NULL;
-    return image->pages[index];
+    if (!image->chunks[chunk] && TRI_NEW(&image->chunks[chunk]) != TRI_OK) return NULL;
+    char **page = &image->chunks[chunk]->page[index % IMAGE_CHUNK_PAGES];
+    if (TRI_NEW_ARRAY(IMAGE_PAGE_BYTES, page) != TRI_OK) return NULL;
+    return *page;
 }
 
 void tri_h5_image_copy(const tri_h5_image *image, int64_t begin, int64_t bytes, char *out)
@@ -112,7 +134,7 @@ void tri_h5_image_copy(const tri_h5_image *image, int64_t begin, int64_t bytes, 
         int64_t index = begin / IMAGE_PAGE_BYTES;
         int64_t skip = begin % IMAGE_PAGE_BYTES;
         int64_t n = tri_min64(IMAGE_PAGE_BYTES - skip, bytes);
-        const char *page = index < image->n_pages ? image->pages[index] : NULL;
+        const char *page = image_find(image, index);
         if (page) memcpy(out, page + skip, (size_t)n);
         if (!page) memset(out, 0, (size_t)n);
         begin += n;
@@ -186,9 +208,13 @@ tri_status tri_h5_image_create(tri_h5_image **out)
 void tri_h5_image_destroy(tri_h5_image **image)
 {
     if (!*image) return;
-    for (int64_t i = 0; i < (*image)->n_pages; i++)
-        TRI_FREE((*image)->pages[i]);
-    TRI_FREE((*image)->pages);
+    for (int64_t c = 0; c < (*image)->n_chunks; c++) {
+        image_chunk *chunk = (*image)->chunks[c];
+        for (int i = 0; chunk && i < IMAGE_CHUNK_PAGES; i++)
+            TRI_FREE(chunk->page[i]);
+        TRI_FREE((*image)->chunks[c]);
+    }
+    TRI_FREE((*image)->chunks);
     TRI_FREE(*image);
 }
 
@@ -211,23 +237,32 @@ tri_status tri_h5_image_check(const tri_h5_image *image, const char *path, int64
     return TRI_OK;
 }
 
+static tri_status image_write_page(int fd, const char *path, const char *page, int64_t n,
+                                   int64_t at)
+{
+    for (int64_t done = 0; done < n;) {
+        ssize_t wrote = pwrite(fd, page + done, (size_t)(n - done), at + done);
+        if (wrote < 0 && errno == EINTR) continue;
+        TRI_TRY(TRI_SYS(wrote, "writing %lld bytes at offset %lld of %s", (long long)(n - done),
+                        (long long)(at + done), path));
+        TRI_CHECK(wrote > 0, TRI_EIO, "writing to %s: nothing was taken", path);
+        done += wrote;
+    }
+    return TRI_OK;
+}
+
 tri_status tri_h5_image_write(const tri_h5_image *image, int fd, const char *path)
 {
     int64_t bytes = 0;
     TRI_TRY(tri_h5_image_check(image, path, &bytes));
     TRI_TRY(TRI_SYS(ftruncate(fd, image->end), "making %s %lld bytes long", path,
                     (long long)image->end));
-    for (int64_t i = 0; i < image->n_pages; i++) {
-        int64_t at = i * IMAGE_PAGE_BYTES;
-        int64_t done = 0;
-        int64_t n = image->pages[i] ? tri_min64(IMAGE_PAGE_BYTES, image->end - at) : 0;
-        while (done < n) {
-            ssize_t wrote = pwrite(fd, image->pages[i] + done, (size_t)(n - done), at + done);
-            if (wrote < 0 && errno == EINTR) continue;
-            TRI_TRY(TRI_SYS(wrote, "writing %lld bytes at offset %lld of %s", (long long)(n - done),
-                            (long long)(at + done), path));
-            TRI_CHECK(wrote > 0, TRI_EIO, "writing to %s: nothing was taken", path);
-            done += wrote;
+    for (int64_t c = 0; c < image->n_chunks; c++) {
+        for (int i = 0; image->chunks[c] && i < IMAGE_CHUNK_PAGES; i++) {
+            const char *page = image->chunks[c]->page[i];
+            int64_t at = (c * IMAGE_CHUNK_PAGES + i) * IMAGE_PAGE_BYTES;
+            int64_t n = tri_min64(IMAGE_PAGE_BYTES, image->end - at);
+            if (page) TRI_TRY(image_write_page(fd, path, page, n, at));
         }
     }
     return TRI_OK;

@@ -9,6 +9,7 @@
 #include "tests/test.h"
 
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 enum { ROWS = 7, COLUMNS = 5, CELLS = ROWS * COLUMNS };
@@ -265,9 +266,46 @@ TRI_TEST(several_threads_may_call_at_once)
     return TRI_OK;
 }
 
+/* What is only reserved takes memory neither for itself nor for tables of it. */
+TRI_TEST(a_huge_file_takes_little_memory)
+{
+    TRI_TRY(fold());
+    enum { RESERVED = 64 };
+    const int64_t shape[] = {1ll << 32}; /* 16 GiB; all of them 1 TiB */
+    struct rusage before;
+    struct rusage after;
+    getrusage(RUSAGE_SELF, &before);
+    TRI_AUTO(tri_h5) *h5 = NULL;
+    TRI_TRY(tri_h5_create(in_folder("huge.h5"), 0, &h5));
+    int64_t last = 0;
+    for (int i = 0; i < RESERVED; i++) {
+        char name[32];
+        int64_t offset = 0;
+        snprintf(name, sizeof name, "row/%d", i);
+        TRI_TRY(tri_h5_reserve(h5, name, TRI_F32, 1, shape, &offset));
+        EXPECT(offset > last && (i == 0 || offset - last >= 4 * shape[0]), "row %d lies at %lld", i,
+               (long long)offset);
+        last = offset;
+    }
+    TRI_TRY(tri_h5_close(&h5));
+    getrusage(RUSAGE_SELF, &after);
+    long grown_kb = after.ru_maxrss - before.ru_maxrss;
+    EXPECT(grown_kb < 32768, "%ld kB for the tables", grown_kb);
+    TRI_TRY(tri_h5_open(in_folder("huge.h5"), &h5));
+    TRI_AUTO(tri_h5_dataset) *dataset = NULL;
+    TRI_TRY(tri_h5_dataset_open(h5, "row/63", &dataset));
+    EXPECT(tri_h5_dataset_count(dataset) == shape[0], "%lld elements",
+           (long long)tri_h5_dataset_count(dataset));
+    tri_h5_dataset_destroy(&dataset);
+    tri_h5_destroy(&h5);
+    unfold((const char *const[]){"huge.h5", NULL});
+    return TRI_OK;
+}
+
 TRI_TEST_MAIN(TRI_TEST_ROW(tables_texts_and_attributes_come_back),
               TRI_TEST_ROW(any_range_of_any_type_is_read_as_int32),
               TRI_TEST_ROW(raw_bytes_land_in_the_dataset),
               TRI_TEST_ROW(virtual_datasets_show_sources_and_gaps),
               TRI_TEST_ROW(what_cannot_be_opened_is_named),
+              TRI_TEST_ROW(a_huge_file_takes_little_memory),
               TRI_TEST_ROW(several_threads_may_call_at_once))
