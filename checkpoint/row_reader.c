@@ -74,8 +74,8 @@ tri_status tri_row_reader_read(tri_row_reader *reader, int64_t row, int64_t begi
     tri_box whole = row_box(about);
     int64_t elements = tri_box_elements(&whole);
     TRI_CHECK(begin >= 0 && n >= 0 && begin <= elements - n, TRI_EINVAL,
-              "elements [%lld, %lld) of row '%s', which has %lld", (long long)begin,
-              (long long)(begin + n), about->name, (long long)elements);
+              "%lld elements from %lld on of row '%s', which has %lld", (long long)n,
+              (long long)begin, about->name, (long long)elements);
     size_t element_bytes = tri_dtype_bytes((tri_dtype)about->dtype);
     tri_piece_box pieces[TRI_MAX_BOXES];
     int n_pieces = 0;
