@@ -66,11 +66,11 @@ void tri_verify_text(const tri_verify_finding *finding, char out[TRI_VERIFY_TEXT
         return;
     }
     tri_text_box(&finding->box, box);
+    int64_t end = finding->element + finding->n_elements;
     snprintf(out, TRI_VERIFY_TEXT_BYTES,
              "%s is damaged: row '%s', box %s, its elements [%lld, %lld), bytes [%lld, %lld): %s",
-             finding->file, finding->row, box, (long long)finding->element,
-             (long long)(finding->element + finding->n_elements), (long long)finding->begin,
-             (long long)finding->end, finding->why);
+             finding->file, finding->row, box, (long long)finding->element, (long long)end,
+             (long long)finding->begin, (long long)finding->end, finding->why);
 }
 
 /* Take a finding down: the first ones in full, the rest as a number. */

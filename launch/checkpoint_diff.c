@@ -127,7 +127,7 @@ static void print_row_text(const tri_diff *diff, const tri_diff_row *row)
         tri_text_type(other->dtype, other->n_dims, other->shape, b);
         printf("  %-44s %s in A, %s in B\n", any->name, a, b);
     } else {
-        int64_t at[TRI_MAX_DIMS];
+        int64_t at[TRI_MAX_DIMS] = {0};
         unravel(any, row->first, at);
         printf("  %-44s %9lld of %-10lld %9.3g %9.3g %9.3g  [", any->name,
                (long long)row->n_differing, (long long)row->elements, row->max_abs, row->max_rel,
@@ -180,7 +180,7 @@ static void print_row_json(const tri_diff *diff, const tri_diff_row *row)
     tri_json_quote(stdout, any->name);
     printf(", \"kind\": \"%s\"", kind_names[row->kind]);
     if (row->kind == TRI_DIFF_DIFFERS || row->kind == TRI_DIFF_WITHIN) {
-        int64_t at[TRI_MAX_DIMS];
+        int64_t at[TRI_MAX_DIMS] = {0};
         unravel(any, row->first, at);
         printf(", \"elements\": %lld, \"differing\": %lld, \"beyond\": %lld, \"first\": ",
                (long long)row->elements, (long long)row->n_differing, (long long)row->n_beyond);
