@@ -5,13 +5,14 @@
 #include "checkpoint/handover.h"
 
 #include "runtime/base/alloc.h"
+#include "runtime/base/int.h"
 #include "runtime/base/thread.h"
 
 #include <string.h>
 
 struct tri_handover {
     const tri_unit *units;
-    int64_t n_units;
+    int64_t n_units, n_still;
     int64_t bytes; /* of all units */
     char *buffer;
     int64_t buffer_bytes;
@@ -22,12 +23,14 @@ struct tri_handover {
     bool is_live; /* the writer reads live memory */
 };
 
-tri_status tri_handover_create(const tri_unit *units, int64_t n_units, tri_handover **out)
+tri_status tri_handover_create(const tri_unit *units, int64_t n_units, int64_t n_still,
+                               tri_handover **out)
 {
     tri_handover *handover = NULL;
     TRI_TRY(TRI_NEW(&handover));
     handover->units = units;
     handover->n_units = n_units;
+    handover->n_still = n_still;
     if (n_units) handover->bytes = units[n_units - 1].before + units[n_units - 1].bytes;
     tri_mutex_init(&handover->mutex);
     tri_cond_init(&handover->changed);
@@ -74,7 +77,7 @@ static char *handover_copy_of(const tri_handover *handover, int64_t index)
 void tri_handover_guard(tri_handover *handover)
 {
     tri_mutex_lock(&handover->mutex);
-    while (handover->front < handover->back) {
+    while (tri_max64(handover->front, handover->n_still) < handover->back) {
         int64_t unit = handover->back - 1;
         if (handover_rest(handover, unit) > handover->buffer_bytes) {
             tri_cond_wait(&handover->changed, &handover->mutex);
@@ -104,6 +107,7 @@ static void handover_let_go(tri_handover *handover)
 const char *tri_handover_take(tri_handover *handover, int64_t index)
 {
     const tri_unit *unit = &handover->units[index];
+    if (index < handover->n_still) return unit->data;
     tri_mutex_lock(&handover->mutex);
     handover_let_go(handover);
     bool is_claimed = index >= handover->back;

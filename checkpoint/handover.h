@@ -24,8 +24,8 @@ typedef struct tri_unit {
 
 typedef struct tri_handover tri_handover;
 
-/* Not collective. Keeps: units. */
-TRI_MUST_USE tri_status tri_handover_create(const tri_unit *units, int64_t n_units,
+/* The first `n_still` units are of memory that does not change. Not collective. Keeps: units. */
+TRI_MUST_USE tri_status tri_handover_create(const tri_unit *units, int64_t n_units, int64_t n_still,
                                             tri_handover **out);
 void tri_handover_destroy(tri_handover **handover);
 

@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { PLAN_MASKS = 1 << TRI_AXES };
+enum { PLAN_MASKS = 1 << TRI_AXES, PLAN_SLACK_BYTES = 2 << 20 };
 
 /* What a rank tells rank 0, before its boxes. */
 typedef struct plan_part {
@@ -184,33 +184,37 @@ static tri_status plan_stills(tri_save_plan *plan)
     return TRI_OK;
 }
 
-/* Blocks, in pieces that fit the staging buffer. */
+/* Append the units of a piece: its blocks, in parts that fit the staging buffer. */
+static void plan_add_units(tri_save_plan *plan, int64_t piece, const char *data)
+{
+    const tri_manifest_box *box = &plan->boxes[piece];
+    int64_t bytes = plan_piece_bytes(plan, piece);
+    int64_t block_bytes = box->block_elements * plan_element_bytes(plan, piece);
+    for (int64_t at = 0; at < bytes;) {
+        int64_t block = at / block_bytes;
+        int64_t left = tri_min64((block + 1) * block_bytes, bytes) - at;
+        tri_unit *unit = &plan->units[plan->n_units];
+        *unit = (tri_unit){.data = data + at,
+                           .bytes = tri_min64(left, TRI_HANDOVER_UNIT_BYTES),
+                           .before = plan->n_units ? unit[-1].before + unit[-1].bytes : 0,
+                           .offset = box->offset + at,
+                           .block = box->first_block + block};
+        plan->n_units++;
+        at += unit->bytes;
+    }
+}
+
 static tri_status plan_units(tri_save_plan *plan)
 {
     int64_t n = 0;
     for (int64_t i = 0; i < plan->assign->n_pieces; i++)
         n += plan_piece_bytes(plan, i) / TRI_HANDOVER_UNIT_BYTES;
     TRI_TRY(TRI_NEW_ARRAY(n + plan->n_blocks, &plan->units));
-    int64_t before = 0;
-    for (int64_t i = 0, s = 0; i < plan->assign->n_pieces; i++) {
-        const tri_manifest_box *box = &plan->boxes[i];
-        const char *data = plan->assign->pieces[i].data;
-        if (plan_is_still(plan, i)) data = plan->stills[s++].to;
-        int64_t bytes = plan_piece_bytes(plan, i);
-        int64_t block_bytes = box->block_elements * plan_element_bytes(plan, i);
-        for (int64_t at = 0; at < bytes;) {
-            int64_t block = at / block_bytes;
-            int64_t left = tri_min64((block + 1) * block_bytes, bytes) - at;
-            tri_unit *unit = &plan->units[plan->n_units++];
-            *unit = (tri_unit){.data = data + at,
-                               .bytes = tri_min64(left, TRI_HANDOVER_UNIT_BYTES),
-                               .before = before,
-                               .offset = box->offset + at,
-                               .block = box->first_block + block};
-            at += unit->bytes;
-            before += unit->bytes;
-        }
-    }
+    for (int64_t i = 0, s = 0; i < plan->assign->n_pieces; i++)
+        if (plan_is_still(plan, i)) plan_add_units(plan, i, plan->stills[s++].to);
+    plan->n_still_units = plan->n_units;
+    for (int64_t i = 0; i < plan->assign->n_pieces; i++)
+        if (!plan_is_still(plan, i)) plan_add_units(plan, i, plan->assign->pieces[i].data);
     return TRI_OK;
 }
 
@@ -326,10 +330,13 @@ tri_status tri_save_plan_bytes(const tri_state *state, int64_t *bytes)
         held[axes] += row->count * (int64_t)tri_dtype_bytes(row->dtype);
         in_parts[axes] = in_parts[axes] || row->count < tri_box_elements(&box);
     }
-    *bytes = 0;
+    int64_t all = 0;
+    int64_t share = 0;
     for (unsigned axes = 0; axes < PLAN_MASKS; axes++) {
         int64_t copies = in_parts[axes] ? 1 : tri_mesh_product(mesh, axes);
-        *bytes += tri_round_up(held[axes], copies) / copies;
+        all += held[axes];
+        share += tri_round_up(held[axes], copies) / copies;
     }
+    *bytes = share < all ? tri_min64(all, share + PLAN_SLACK_BYTES) : all;
     return TRI_OK;
 }

@@ -22,7 +22,7 @@ typedef struct tri_save_plan {
     tri_manifest_box *boxes; /* of assign->pieces; blocks count from 0 on this rank */
     int64_t n_blocks;
     tri_unit *units;
-    int64_t n_units;
+    int64_t n_units, n_still_units; /* those of stills come first */
     tri_save_still *stills;
     int64_t n_stills;
     char *still_bytes;       /* their memory */
@@ -45,8 +45,8 @@ void tri_save_plan_destroy(tri_save_plan **plan);
 TRI_MUST_USE tri_status tri_save_plan_create(const tri_state *state, tri_comm *world, bool per_node,
                                              const char *dir, tri_save_plan **out);
 
-/* About what a rank of this table writes of parameters and optimizer states: all it holds; an even share
- * of it where ranks hold all of their rows whole. On paper, too. Not collective. */
+/* About what a rank of this table writes of parameters and optimizer states: all it holds; where ranks hold
+ * all of their rows whole an even share, and by how much shares may differ. On paper, too. Not collective. */
 TRI_MUST_USE tri_status tri_save_plan_bytes(const tri_state *state, int64_t *bytes);
 
 #endif

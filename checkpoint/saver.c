@@ -99,7 +99,7 @@ static tri_status saver_plan(tri_saver *saver, const char *dir)
     TRI_TRY(TRI_NEW_ARRAY(1 + plan->n_blocks, &saver->crc));
     if (plan->manifest)
         TRI_TRY(TRI_NEW_ARRAY(tri_comm_size(world) + plan->manifest->head.n_blocks, &saver->all));
-    TRI_TRY(tri_handover_create(plan->units, plan->n_units, &saver->handover));
+    TRI_TRY(tri_handover_create(plan->units, plan->n_units, plan->n_still_units, &saver->handover));
     tri_handover_use(saver->handover, saver->buffer, saver->buffer_bytes, saver->staging);
     TRI_TRY(tri_worker_create("checkpoint-hdf5", &saver->builder));
     return tri_worker_create("checkpoint", &saver->worker);

@@ -38,6 +38,13 @@ static tri_status backward(tri_job *job, const tri_loader_batch *batch, double s
     return TRI_OK;
 }
 
+/* The update is about to change what a save under way may not have read yet. */
+static void hand_to_saver(tri_job *job, tri_activity *now)
+{
+    tri_activity_next(now, "handing weights to the checkpoint");
+    tri_saver_guard(job->saver);
+}
+
 static tri_status diverged(int64_t step, double loss, double norm)
 {
     TRI_FAIL(TRI_EDIVERGED,
@@ -79,8 +86,7 @@ tri_status tri_train_step(tri_job *job, unsigned wishes, tri_step_result *out)
 
     double lr =
         job->spec.optimizer.lr * tri_lr_factor(&job->spec.schedule, step, job->spec.train.steps);
-    tri_activity_next(now, "handing weights to the checkpoint");
-    tri_saver_guard(job->saver);
+    hand_to_saver(job, now);
     tri_activity_next(now, "update");
     tri_optim_step_args update = {.step = job->counters.updates + 1,
                                   .lr = lr,
