@@ -2,7 +2,6 @@
 /* The program: find the command, run it, report a failure once for the whole job, close. */
 #include "launch/help.h"
 #include "launch/report.h"
-#include "launch/signals.h"
 
 #include <getopt.h>
 #include <unistd.h>
@@ -55,7 +54,6 @@ static tri_status run(int argc, char **argv, tri_session *session)
                                   .rank = -1,
                                   .erases_line = is_terminal && session->env.rank == 0};
     tri_log_set(&session->log);
-    TRI_TRY(tri_signals_install());
 
     tri_cmd_args command = {.session = session};
     TRI_TRY(read_front(argc, argv, &command));
