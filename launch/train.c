@@ -53,6 +53,16 @@ static tri_status diverged(int64_t step, double loss, double norm)
              (long long)step, loss, norm, (long long)(step - 1));
 }
 
+static tri_status update(tri_job *job, double lr, double norm)
+{
+    tri_optim_step_args args = {.step = job->counters.updates + 1,
+                                .lr = lr,
+                                .gradient_scale = tri_clip_factor(norm, job->spec.optimizer.clip),
+                                .squares = norm * norm};
+    TRI_TRY(tri_optim_step(job->optim, &args));
+    return TRI_OK;
+}
+
 tri_status tri_train_step(tri_job *job, unsigned wishes, tri_step_result *out)
 {
     double start_s = tri_clock_s();
@@ -88,11 +98,7 @@ tri_status tri_train_step(tri_job *job, unsigned wishes, tri_step_result *out)
         job->spec.optimizer.lr * tri_lr_factor(&job->spec.schedule, step, job->spec.train.steps);
     hand_to_saver(job, now);
     tri_activity_next(now, "update");
-    tri_optim_step_args update = {.step = job->counters.updates + 1,
-                                  .lr = lr,
-                                  .gradient_scale = tri_clip_factor(norm, job->spec.optimizer.clip),
-                                  .squares = share[SHARE_SQUARES]};
-    TRI_TRY(tri_optim_step(job->optim, &update));
+    TRI_TRY(update(job, lr, norm));
     tri_activity_next(now, "gathering weights");
     TRI_TRY(tri_zero_gather(job->zero));
     tri_activity_end(now);
