@@ -31,7 +31,8 @@ static tri_status look(const char *dir, const tri_folder_entry *entry, list_line
 {
     char path[TRI_CKPT_PATH_BYTES];
     char manifest[TRI_CKPT_PATH_BYTES];
-    *line = (list_line){.entry = entry, .error = entry->error};
+    *line = (list_line){.entry = entry};
+    if (entry->state == TRI_FOLDER_DAMAGED) line->error = entry->error;
     TRI_TRY(tri_disk_path(path, dir, entry->name, ""));
     TRI_TRY(tri_disk_path(manifest, path, TRI_MANIFEST_NAME, ""));
     struct stat about;
