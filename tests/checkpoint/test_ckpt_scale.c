@@ -260,11 +260,11 @@ static tri_status scale_sources(const scale *s, const char *dir)
         const tri_manifest_box *box = &s->m->boxes[i];
         char path[128];
         char dataset[256];
-        float values[2048];
+        float values[8 * 2048];
         int64_t n = box->count[0] * box->count[1];
-        EXPECT(n <= 2048 && box->number == 0, "box %lld has %lld elements", (long long)i,
+        EXPECT(n <= 8 * 2048 && box->number == 0, "box %lld has %lld elements", (long long)i,
                (long long)n);
-        for (int64_t e = 0; e < n && n <= 2048; e++)
+        for (int64_t e = 0; e < n; e++)
             values[e] =
                 value_at(box->start[0] + e / box->count[1], box->start[1] + e % box->count[1]);
         snprintf(path, sizeof path, "%s/%s", dir, s->m->files[box->file].name);
