@@ -128,7 +128,8 @@ static const char *optimizer_of(int turn)
 }
 
 /* Those whose step is as long as the gradient take a long one. For the others, where a gradient is rounding alone
- * the step follows the rounding: short steps, and an epsilon above that. */
+ * the step follows the rounding: short steps, and an epsilon above that, or the shortest
+ * where there is none. */
 static tri_status set_optimizer(tri_spec *spec, int turn)
 {
     static const char *const plain[] = {"sgd", "lars", "adagrad_norm", "adagrad_rownorm"};
@@ -137,7 +138,8 @@ static tri_status set_optimizer(tri_spec *spec, int turn)
     bool is_plain = false;
     for (size_t i = 0; i < sizeof plain / sizeof *plain; i++)
         is_plain = is_plain || strcmp(o->name, plain[i]) == 0;
-    o->lr = is_plain ? 0.05 : 5e-4;
+    bool is_sign = strcmp(o->name, "adam_atan2") == 0 || strcmp(o->name, "lion") == 0;
+    o->lr = is_plain ? 0.05 : is_sign ? 1e-4 : 5e-4;
     o->momentum = is_plain ? 0.9 : 0;
     o->trust = 0.02;
     o->initial = is_plain ? 0.01 : 0;
