@@ -38,7 +38,7 @@ class Found:
     def __init__(self, path):
         self.committed = {} # path by sequence
         self.steps = {}
-        self.leftovers = self.temporary = 0
+        self.leftovers = 0
         for folder in path.iterdir() if path.is_dir() else ():
             match = FOLDER_NAME.match(folder.name)
             if not match:
@@ -46,9 +46,8 @@ class Found:
             try:
                 with open(folder / "manifest.h5", "rb") as file:
                     header = file.read(512).decode("ascii", "replace")
-            except FileNotFoundError:
+            except FileNotFoundError: # a save under way, what is left of one, or a folder on its way out
                 self.leftovers += 1
-                self.temporary += any(folder.glob("*.tmp"))
                 continue
             sequence = re.search(r"^sequence ([0-9]+)$", header, re.M)
             assert sequence, f"the manifest of {folder} is half there: {header!r}"
