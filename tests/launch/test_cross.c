@@ -138,7 +138,8 @@ static tri_status set_optimizer(tri_spec *spec, int turn)
     bool is_plain = false;
     for (size_t i = 0; i < sizeof plain / sizeof *plain; i++)
         is_plain = is_plain || strcmp(o->name, plain[i]) == 0;
-    bool is_sign = strcmp(o->name, "adam_atan2") == 0 || strcmp(o->name, "lion") == 0;
+    /* of a step that is a sign, or nearly, rounding may turn the sign: short ones show little of it */
+    bool is_sign = strncmp(o->name, "adam", 4) == 0 || strcmp(o->name, "lion") == 0;
     o->lr = is_plain ? 0.05 : is_sign ? 1e-4 : 5e-4;
     o->momentum = is_plain ? 0.9 : 0;
     o->trust = 0.02;
