@@ -316,11 +316,11 @@ tri_status tri_health_open(const tri_health_args *args, tri_health **out)
     return TRI_OK;
 }
 
-void tri_health_leave(tri_health *health)
+bool tri_health_leave(tri_health *health)
 {
-    if (!health) return;
+    if (!health) return true;
     atomic_store(&health->board.cells[health->board.rank].has_left, true);
-    atomic_store(&health->board.head->is_reported, true);
+    return !atomic_exchange(&health->board.head->is_reported, true);
 }
 
 void tri_health_close(tri_health **health)

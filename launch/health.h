@@ -31,8 +31,8 @@ TRI_MUST_USE tri_status tri_health_open(const tri_health_args *args, tri_health 
 /* Stop watching; this rank may now end. Not collective; NULL is fine. */
 void tri_health_close(tri_health **health);
 
-/* This rank failed and will report by itself: nobody else is to report its end. Not collective; NULL is
- * fine. */
-void tri_health_leave(tri_health *health);
+/* This rank failed and wants to report by itself: nobody else is to report its end. Not collective; NULL is
+ * fine. Returns: may it? false: one of its host has reported before, and may have ended since. */
+bool tri_health_leave(tri_health *health);
 
 #endif

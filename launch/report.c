@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Who prints: ranks that fail cannot be asked to communicate (their peers may stand in any
  * collective), so they take turns in time: rank 0 at once, the others after a pause in which the
- * abort of a lower rank reaches them. On one host a name that only one process can take decides.
+ * abort of a lower rank reaches them. On one host a name that only one process can take decides, and a
+ * flag in shared memory, which is still there when that process has ended.
  */
 #include "launch/report.h"
 
@@ -75,12 +76,12 @@ int tri_report_end(const tri_session *session, tri_status status)
     if (!is_open && rank > 0) return exit_code;
     if (rank > 0)
         tri_clock_sleep(report_pause_s + report_stagger_s * (rank % REPORT_STAGGERED_RANKS));
-    if (n_ranks > 1 && !is_first_here()) {
+    bool is_first = n_ranks == 1 || is_first_here();
+    if (!tri_health_leave(session->health) || !is_first) {
         tri_clock_sleep(report_peer_s);
         return exit_code;
     }
 
-    tri_health_leave(session->health);
     tri_activity_now now = {0};
     if (session->device) now = tri_activity_read(tri_device_activity(session->device));
     tri_report report = {.rank = rank,
