@@ -13,6 +13,7 @@
 #include "runtime/base/int.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -23,20 +24,25 @@ typedef struct io_counts {
     int64_t wchar, write_bytes;
 } io_counts;
 
+/* The number behind "KEY: ", where the line is that of the key. */
+static bool read_count(const char *line, const char *key, int64_t *out)
+{
+    size_t n = strlen(key);
+    if (strncmp(line, key, n) != 0 || line[n] != ':') return false;
+    *out = strtoll(line + n + 1, NULL, 10);
+    return true;
+}
+
 static bool read_counts(io_counts *out)
 {
+    *out = (io_counts){0};
     FILE *file = fopen("/proc/self/io", "r");
     if (!file) return false;
     char line[128];
     int found = 0;
-    while (fgets(line, sizeof line, file)) {
-        long long value = 0;
-        char key[32] = "";
-        if (sscanf(line, "%31[a-z_]: %lld", key, &value) != 2) continue;
-        if (strcmp(key, "wchar") == 0) out->wchar = value;
-        if (strcmp(key, "write_bytes") == 0) out->write_bytes = value;
-        found += strcmp(key, "wchar") == 0 || strcmp(key, "write_bytes") == 0;
-    }
+    while (fgets(line, sizeof line, file))
+        found += read_count(line, "wchar", &out->wchar) ||
+                 read_count(line, "write_bytes", &out->write_bytes);
     fclose(file);
     return found == 2;
 }

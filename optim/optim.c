@@ -9,6 +9,7 @@
 #include "runtime/base/alloc.h"
 #include "runtime/base/int.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -407,6 +408,7 @@ static tri_status absorb(tri_optim *optim, const tri_optim_step_args *args, int 
 static tri_status run_round(tri_optim *optim, const tri_optim_step_args *args, int round)
 {
     int64_t n = optim->n_sums[round];
+    assert(optim->ops->sums && optim->ops->measure && "sums of an optimizer without any");
     memset(optim->sums[round], 0, (size_t)n * sizeof(double));
     for (int i = 0; i < optim->n_params; i++) {
         const optim_param *param = &optim->params[i];

@@ -227,7 +227,6 @@ tri_status tri_loss_layer_logits(const tri_layer_call *call, const tri_loss_laye
         .k = loss->width,
         .a = hidden,
         .b = loss->head->weight,
-        .c = logits,
         .input_type = call->dtype,
         .output_type = TRI_F32,
         .b_transposed = true,
@@ -235,6 +234,7 @@ tri_status tri_loss_layer_logits(const tri_layer_call *call, const tri_loss_laye
         .ldb = loss->width,
         .ldc = loss->vocab,
     };
+    args.c = logits;
     return tri_matmul(call->kernels, &args);
 }
 

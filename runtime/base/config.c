@@ -331,7 +331,7 @@ static tri_status store_texts(const tri_field *field, const tri_config_value *va
         const char *item = value->items[i];
         if (!item[0] || strlen(item) >= TRI_CONFIG_ITEM_BYTES || !is_printable(item))
             return fail_item(field, value, item, "is empty, too long or not printable");
-        memcpy(texts + (size_t)i * TRI_CONFIG_ITEM_BYTES, item, strlen(item));
+        snprintf(texts + (size_t)i * TRI_CONFIG_ITEM_BYTES, TRI_CONFIG_ITEM_BYTES, "%s", item);
     }
     memcpy(place, texts, field->bytes);
     return TRI_OK;

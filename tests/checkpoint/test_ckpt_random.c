@@ -34,12 +34,14 @@ static int draw(dice *d, int below)
     return (int)(tri_rng_word(d->rng, d->n++) % (uint32_t)below);
 }
 
+typedef enum lie_cut { EVEN, ONE_HAS_ALL, ANYHOW } lie_cut;
+
 /* How a row lies on the mesh. Shards are those of groups of the data x context ranks. */
 typedef struct lie {
     tri_place place;
     int n_shards;  /* that the ranks of data x context hold of it; 1: whole */
     bool is_inner; /* neighbours hold different shards, else equal ones */
-    enum { EVEN, ONE_HAS_ALL, ANYHOW } cut;
+    lie_cut cut;
 } lie;
 
 /* A table and a layout of it; what the ranks of one world share. */
@@ -100,7 +102,7 @@ static lie draw_lie(dice *d, const tri_row *row, const int size[TRI_AXES])
     if (free_ranks == size[TRI_AXIS_DATA] * size[TRI_AXIS_CONTEXT])
         l.n_shards = draw_divisor(d, free_ranks);
     l.is_inner = draw(d, 2);
-    l.cut = (int)draw(d, 3);
+    l.cut = (lie_cut)draw(d, 3);
     return l;
 }
 
