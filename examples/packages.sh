@@ -12,12 +12,13 @@ declare -A package_use=(
     [python3-venv]="Python packages of some tests, below build/"
     [python3-h5py]="reads checkpoints, in tests and examples/read-checkpoint" [python3-numpy]="the same"
     [libcjson-dev]="cJSON: headers of safetensors, config.json"
+    [zlib1g-dev]="zlib: compressed datasets"
     [clang-14]="second compiler, fuzzers" [libclang-rt-14-dev]="sanitizers of clang"
     [libomp-14-dev]="OpenMP of clang" [clang-format-14]="format check" [clang-tidy-14]="static checks"
     [binutils]="objdump, for a check"
 )
 packages_build="gcc libc6-dev cmake ninja-build pkg-config libopenmpi-dev openmpi-bin libdnnl-dev
-    libhdf5-dev libyaml-dev libisal-dev libcjson-dev"
+    libhdf5-dev libyaml-dev libisal-dev libcjson-dev zlib1g-dev"
 
 # install_packages NAME...: installs those that are missing, or fails and says what to do.
 install_packages()

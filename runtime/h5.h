@@ -20,8 +20,8 @@ typedef struct tri_h5 tri_h5;
 TRI_MUST_USE tri_status tri_h5_create(const char *path, int64_t user_bytes, tri_h5 **out);
 
 /* Open for reading, whatever is in it: HDF5, which damaged or evil files may crash, looks at the file in a
- * process of its own, and elements are read with plain reads. What needs HDF5 to be read (filters, other
- * files' elements) is refused by name. Not collective. Errors: TRI_EIO not there, TRI_EFORMAT not an HDF5 file. Cost: a process. */
+ * process of its own, and elements are read with plain reads. Chunks that are deflated, shuffled or
+ * summed (fletcher32) are unpacked; other filters and other files' elements are refused by name. Not collective. Errors: TRI_EIO not there, TRI_EFORMAT not an HDF5 file. Cost: a process. */
 TRI_MUST_USE tri_status tri_h5_open(const char *path, tri_h5 **out);
 
 /* Open with HDF5 itself a file that this program has written and nobody could change: for its datasets,
@@ -88,11 +88,13 @@ TRI_MUST_USE tri_status tri_h5_write_virtual(tri_h5 *h5, const char *name, tri_d
 typedef struct tri_h5_dataset tri_h5_dataset;
 
 /* Open dataset `name` (1 to TRI_MAX_DIMS dimensions). Not collective. Keeps: h5, which must stay
- * open. Errors: TRI_EFORMAT no such dataset (names those there are), a type that is no number. */
+ * open. Errors: TRI_EFORMAT no such dataset (names those there are), a type that is no number; TRI_ENOMEM.
+ * Cost: of a compressed one, twice the size of a chunk, of which it keeps the last that was read: one thread reads
+ * a dataset at a time. */
 TRI_MUST_USE tri_status tri_h5_dataset_open(tri_h5 *h5, const char *name, tri_h5_dataset **out);
 void tri_h5_dataset_destroy(tri_h5_dataset **dataset);
 
-/* Can its elements be read? Not collective. Errors: TRI_EFORMAT it is compressed, virtual, in other files or not
+/* Can its elements be read? Not collective. Errors: TRI_EFORMAT it has unknown filters, is virtual, in other files or not
  * within this one. */
 TRI_MUST_USE tri_status tri_h5_dataset_check(const tri_h5_dataset *dataset);
 
@@ -105,7 +107,7 @@ int64_t tri_h5_dataset_parts(const tri_h5_dataset *dataset);
 
 /* Read elements [begin, begin + n), flattened row-major, as `dtype`: integers as TRI_I32 or TRI_I64
  * (values beyond its range become its nearest), others as what they are. Not collective. Errors: TRI_EINVAL range or
- * type, TRI_EIO, and as tri_h5_dataset_check. */
+ * type, TRI_EIO, TRI_EFORMAT a compressed chunk is damaged, and as tri_h5_dataset_check. */
 TRI_MUST_USE tri_status tri_h5_dataset_read(tri_h5_dataset *dataset, int64_t begin, int64_t n,
                                             tri_dtype dtype, void *out);
 

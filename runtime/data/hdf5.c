@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* A one-dimensional (or flattened) integer dataset of an HDF5 file, contiguous or in plain chunks. It is
+/* A one-dimensional (or flattened) integer dataset of an HDF5 file, contiguous or in chunks, also compressed. It is
  * read in pieces through the door runtime/h5.h, not mapped; HDF5 does not touch the file in this process.
  */
 #include "runtime/data/token_file.h"

@@ -16,7 +16,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { CATALOG_PIECE_BYTES = 4096, CATALOG_MAX_MORE_BYTES = TRI_H5_MAX_CHUNKS * 8 };
+enum {
+    CATALOG_PIECE_BYTES = 4096,
+    CATALOG_MAX_MORE_BYTES = TRI_H5_MAX_CHUNKS * (int)sizeof(tri_h5_chunk)
+};
 
 struct tri_h5_catalog {
     char *path;
@@ -61,26 +64,55 @@ static bool catalog_fits(const tri_h5_catalog *catalog, int64_t offset, int64_t 
     return offset >= 0 && bytes <= catalog->file_bytes && offset <= catalog->file_bytes - bytes;
 }
 
-/* The chunks of a dataset lie in the file, as many as its shape wants. */
+static tri_h5_chunk catalog_chunk(const tri_h5_entry *entry, int64_t index)
+{
+    tri_h5_chunk chunk;
+    memcpy(&chunk, entry->more + (size_t)index * sizeof chunk, sizeof chunk);
+    return chunk;
+}
+
+/* The chunks of a dataset lie in the file, as many as its shape wants; compressed ones are
+ * not larger than their stored bytes can make them. */
 static void catalog_check_chunks(const tri_h5_catalog *catalog, tri_h5_entry *entry)
 {
     tri_h5_record *r = &entry->record;
-    const int64_t *offsets = (const int64_t *)(const void *)entry->more;
+    int64_t most = r->n_filters ? TRI_H5_MAX_CHUNK_BYTES : catalog->file_bytes;
     int64_t n = 1;
-    int64_t elements = 1;
-    bool ok = r->n_dims > 0;
+    int64_t bytes = r->element_bytes;
+    bool fits = r->n_dims > 0 && bytes <= most;
+    bool ok = fits;
     for (int d = 0; ok && d < r->n_dims; d++) {
-        ok = r->chunk[d] > 0 && elements <= catalog->file_bytes / r->chunk[d];
-        elements *= ok ? r->chunk[d] : 1;
-        int64_t grid = ok ? (r->shape[d] - 1) / r->chunk[d] + 1 : 1;
-        ok = ok && grid <= TRI_H5_MAX_CHUNKS / n;
+        fits = fits && r->chunk[d] > 0 && bytes <= most / r->chunk[d];
+        bytes *= fits ? r->chunk[d] : 1;
+        int64_t grid = fits ? (r->shape[d] - 1) / r->chunk[d] + 1 : 1;
+        ok = fits && grid <= TRI_H5_MAX_CHUNKS / n;
         n *= ok ? grid : 1;
     }
-    ok = ok && r->n_bytes == n * (int64_t)sizeof *offsets &&
-         elements <= catalog->file_bytes / r->element_bytes;
-    for (int64_t i = 0; ok && i < n; i++)
-        ok = catalog_fits(catalog, offsets[i], elements * r->element_bytes);
-    if (!ok) catalog_refuse(r, "has chunks that do not lie in the file");
+    entry->chunk_bytes = bytes;
+    if (!fits && r->n_filters) catalog_refuse(r, "has compressed chunks of more than 64 MiB");
+    ok = ok && r->n_bytes == n * (int64_t)sizeof(tri_h5_chunk);
+    int64_t stored = 0;
+    for (int64_t i = 0; ok && i < n; i++) {
+        tri_h5_chunk chunk = catalog_chunk(entry, i);
+        if (!r->n_filters) chunk.bytes = 0; /* said, but not used */
+        stored += chunk.bytes;
+        ok = catalog_fits(catalog, chunk.offset, r->n_filters ? chunk.bytes : bytes);
+        if (ok && r->n_filters)
+            ok = chunk.bytes <= tri_h5_filter_bound(bytes) &&
+                 chunk.bytes >= bytes / TRI_H5_MAX_DEFLATION;
+    }
+    if (!ok || stored > catalog->file_bytes)
+        catalog_refuse(r, "has chunks that do not lie in the file");
+}
+
+/* The filters are some that can be undone. */
+static bool catalog_filters_ok(const tri_h5_record *r)
+{
+    bool ok = r->n_filters >= 0 && r->n_filters <= TRI_H5_MAX_FILTERS;
+    for (int i = 0; ok && i < r->n_filters; i++)
+        ok = r->filters[i] == TRI_H5_DEFLATE || r->filters[i] == TRI_H5_SHUFFLE ||
+             r->filters[i] == TRI_H5_FLETCHER32;
+    return ok;
 }
 
 /* Shape, size and place make sense for a file of this size. */
@@ -107,7 +139,10 @@ static tri_status catalog_check_entry(const tri_h5_catalog *catalog, tri_h5_entr
         return TRI_OK;
     }
     if (r->refusal[0] || entry->n_elements == 0) return TRI_OK;
-    if (entry->n_elements > catalog->file_bytes / r->element_bytes)
+    int64_t most = r->n_filters ? TRI_H5_MAX_DEFLATION : 1; /* bytes for each of the file */
+    if (!catalog_filters_ok(r))
+        catalog_refuse(r, "has filters that cannot be undone");
+    else if (entry->n_elements / most > catalog->file_bytes / r->element_bytes)
         catalog_refuse(r, "is larger than the file");
     else if (r->chunk[0])
         catalog_check_chunks(catalog, entry);
@@ -253,31 +288,63 @@ static tri_status catalog_pread(const tri_h5_catalog *catalog, void *data, int64
     return TRI_OK;
 }
 
-/* Where element `index` lies, and how many from it on follow one another in the file. */
-static int64_t catalog_place(const tri_h5_entry *entry, int64_t index, int64_t *run)
+/* Where element `index` lies in which chunk, and how many from it on follow one another there. */
+static void catalog_place(const tri_h5_entry *entry, int64_t index, int64_t *chunk, int64_t *inside,
+                          int64_t *run)
 {
     const tri_h5_record *r = &entry->record;
-    if (!r->chunk[0]) {
-        *run = entry->n_elements - index;
-        return r->offset + index * r->element_bytes;
-    }
     int64_t at[TRI_MAX_DIMS] = {0};
-    int64_t rest = index;
     for (int d = r->n_dims - 1; d >= 0; d--) {
-        at[d] = rest % r->shape[d];
-        rest /= r->shape[d];
+        at[d] = index % r->shape[d];
+        index /= r->shape[d];
     }
-    int64_t chunk = 0;
-    int64_t inside = 0;
+    *chunk = 0;
+    *inside = 0;
     for (int d = 0; d < r->n_dims; d++) {
-        chunk = chunk * ((r->shape[d] - 1) / r->chunk[d] + 1) + at[d] / r->chunk[d];
-        inside = inside * r->chunk[d] + at[d] % r->chunk[d];
+        *chunk = *chunk * ((r->shape[d] - 1) / r->chunk[d] + 1) + at[d] / r->chunk[d];
+        *inside = *inside * r->chunk[d] + at[d] % r->chunk[d];
     }
     int last = r->n_dims - 1;
     *run = tri_min64(r->chunk[last] - at[last] % r->chunk[last], r->shape[last] - at[last]);
-    int64_t offset = 0;
-    memcpy(&offset, entry->more + (size_t)chunk * sizeof offset, sizeof offset);
-    return offset + inside * r->element_bytes;
+}
+
+/* The bytes of a chunk, unpacked; none is unpacked twice in a row. */
+static tri_status catalog_unpack(const tri_h5_catalog *catalog, const tri_h5_entry *entry,
+                                 tri_h5_filter *filter, int64_t index, const char **out)
+{
+    *out = tri_h5_filter_find(filter, index);
+    if (*out) return TRI_OK;
+    tri_h5_chunk chunk = catalog_chunk(entry, index);
+    TRI_TRY(catalog_pread(catalog, tri_h5_filter_input(filter), chunk.bytes, chunk.offset));
+    const char *why = tri_h5_filter_undo(filter, index, chunk.bytes, chunk.skipped);
+    TRI_CHECK(!why, TRI_EFORMAT, "chunk %lld of dataset '%s' of %s, %lld bytes at offset %lld, %s",
+              (long long)index, entry->record.object, catalog->path, (long long)chunk.bytes,
+              (long long)chunk.offset, why);
+    *out = tri_h5_filter_find(filter, index);
+    return TRI_OK;
+}
+
+/* Read elements from `index` on, as they are in the file: *n at most, and as many as it read. */
+static tri_status catalog_get(const tri_h5_catalog *catalog, const tri_h5_entry *entry,
+                              tri_h5_filter *filter, int64_t index, int64_t *n, void *out)
+{
+    const tri_h5_record *r = &entry->record;
+    if (!r->chunk[0])
+        return catalog_pread(catalog, out, *n * r->element_bytes,
+                             r->offset + index * r->element_bytes);
+    int64_t chunk = 0;
+    int64_t inside = 0;
+    int64_t run = 0;
+    catalog_place(entry, index, &chunk, &inside, &run);
+    *n = tri_min64(*n, run);
+    if (!r->n_filters)
+        return catalog_pread(catalog, out, *n * r->element_bytes,
+                             catalog_chunk(entry, chunk).offset + inside * r->element_bytes);
+    TRI_CHECK(filter, TRI_EFORMAT, "dataset '%s' of %s is compressed", r->object, catalog->path);
+    const char *bytes = NULL;
+    TRI_TRY(catalog_unpack(catalog, entry, filter, chunk, &bytes));
+    memcpy(out, bytes + inside * r->element_bytes, (size_t)(*n * r->element_bytes));
+    return TRI_OK;
 }
 
 /* One integer of the file; unsigned ones beyond int64 become its largest. */
@@ -303,15 +370,14 @@ static void catalog_put(int64_t value, tri_dtype dtype, char *out)
 }
 
 static tri_status catalog_read_integers(const tri_h5_catalog *catalog, const tri_h5_entry *entry,
-                                        int64_t begin, int64_t n, tri_dtype dtype, char *out)
+                                        tri_h5_filter *filter, int64_t begin, int64_t n,
+                                        tri_dtype dtype, char *out)
 {
     unsigned char piece[CATALOG_PIECE_BYTES];
     const tri_h5_record *r = &entry->record;
     while (n > 0) {
-        int64_t run = 0;
-        int64_t at = catalog_place(entry, begin, &run);
-        run = tri_min64(tri_min64(run, n), CATALOG_PIECE_BYTES / r->element_bytes);
-        TRI_TRY(catalog_pread(catalog, piece, run * r->element_bytes, at));
+        int64_t run = tri_min64(n, CATALOG_PIECE_BYTES / r->element_bytes);
+        TRI_TRY(catalog_get(catalog, entry, filter, begin, &run, piece));
         for (int64_t i = 0; i < run; i++, out += tri_dtype_bytes(dtype))
             catalog_put(catalog_integer(r, piece + i * r->element_bytes), dtype, out);
         begin += run;
@@ -322,23 +388,29 @@ static tri_status catalog_read_integers(const tri_h5_catalog *catalog, const tri
 
 /* Elements as they are in the file. */
 static tri_status catalog_read_plain(const tri_h5_catalog *catalog, const tri_h5_entry *entry,
-                                     int64_t begin, int64_t n, char *out)
+                                     tri_h5_filter *filter, int64_t begin, int64_t n, char *out)
 {
-    int64_t bytes = entry->record.element_bytes;
     while (n > 0) {
-        int64_t run = 0;
-        int64_t at = catalog_place(entry, begin, &run);
-        run = tri_min64(run, n);
-        TRI_TRY(catalog_pread(catalog, out, run * bytes, at));
-        out += run * bytes;
+        int64_t run = n;
+        TRI_TRY(catalog_get(catalog, entry, filter, begin, &run, out));
+        out += run * entry->record.element_bytes;
         begin += run;
         n -= run;
     }
     return TRI_OK;
 }
 
+tri_status tri_h5_catalog_prepare(const tri_h5_entry *entry, tri_h5_filter **out)
+{
+    const tri_h5_record *r = &entry->record;
+    *out = NULL;
+    if (r->refusal[0] || !r->chunk[0] || !r->n_filters || !entry->n_elements) return TRI_OK;
+    return tri_h5_filter_create(r, entry->chunk_bytes, out);
+}
+
 tri_status tri_h5_catalog_read(const tri_h5_catalog *catalog, const tri_h5_entry *entry,
-                               int64_t begin, int64_t n, tri_dtype dtype, void *out)
+                               tri_h5_filter *filter, int64_t begin, int64_t n, tri_dtype dtype,
+                               void *out)
 {
     const tri_h5_record *r = &entry->record;
     bool same_type = r->kind == TRI_H5_FLOAT && r->dtype == (int32_t)dtype;
@@ -347,12 +419,12 @@ tri_status tri_h5_catalog_read(const tri_h5_catalog *catalog, const tri_h5_entry
                     (size_t)r->element_bytes == tri_dtype_bytes(dtype);
     TRI_CHECK(same_type || is_integer, TRI_EINVAL, "dataset '%s' of %s does not hold %s", r->object,
               catalog->path, tri_dtype_name(dtype));
-    if (same_type || is_plain) return catalog_read_plain(catalog, entry, begin, n, out);
-    return catalog_read_integers(catalog, entry, begin, n, dtype, out);
+    if (same_type || is_plain) return catalog_read_plain(catalog, entry, filter, begin, n, out);
+    return catalog_read_integers(catalog, entry, filter, begin, n, dtype, out);
 }
 
 tri_status tri_h5_catalog_read_bytes(const tri_h5_catalog *catalog, const tri_h5_entry *entry,
                                      void *out)
 {
-    return catalog_read_plain(catalog, entry, 0, entry->n_elements, out);
+    return catalog_read_plain(catalog, entry, NULL, 0, entry->n_elements, out);
 }

@@ -14,6 +14,7 @@ struct tri_h5_dataset {
     tri_h5 *h5;
     hid_t id;
     const tri_h5_entry *entry; /* of a catalogue; then id is -1 */
+    tri_h5_filter *filter;     /* of a compressed one */
     char *name;
     tri_box box; /* the whole of it */
     bool is_integer;
@@ -155,6 +156,7 @@ tri_status tri_h5_dataset_open(tri_h5 *h5, const char *name, tri_h5_dataset **ou
     TRI_TRY(tri_alloc_string(name, &dataset->name));
     if (h5->catalog) {
         TRI_TRY(read_find(dataset));
+        TRI_TRY(tri_h5_catalog_prepare(dataset->entry, &dataset->filter));
         *out = TRI_MOVE(dataset);
         return TRI_OK;
     }
@@ -177,6 +179,7 @@ void tri_h5_dataset_destroy(tri_h5_dataset **dataset)
         H5_LOCKED();
         H5Dclose((*dataset)->id);
     }
+    tri_h5_filter_destroy(&(*dataset)->filter);
     TRI_FREE((*dataset)->name);
     TRI_FREE(*dataset);
 }
@@ -230,7 +233,8 @@ tri_status tri_h5_dataset_read(tri_h5_dataset *dataset, int64_t begin, int64_t n
               (long long)(begin + n), dataset->name, dataset->h5->path, (long long)elements);
     TRI_TRY(tri_h5_dataset_check(dataset));
     if (dataset->entry)
-        return tri_h5_catalog_read(dataset->h5->catalog, dataset->entry, begin, n, dtype, out);
+        return tri_h5_catalog_read(dataset->h5->catalog, dataset->entry, dataset->filter, begin, n,
+                                   dtype, out);
     tri_piece_box pieces[TRI_MAX_BOXES];
     int n_pieces = 0;
     tri_box_cut(&dataset->box, begin, n, pieces, &n_pieces);

@@ -112,7 +112,7 @@ static bool survey_space(hid_t space, tri_h5_record *record)
 
 /* Where the chunks are, in row-major order; their number, 0 after a refusal. */
 static int64_t survey_chunks(const survey *s, hid_t dataset, hid_t space, tri_h5_record *record,
-                             int64_t offsets[TRI_H5_MAX_CHUNKS])
+                             tri_h5_chunk chunks[TRI_H5_MAX_CHUNKS])
 {
     int64_t grid[TRI_MAX_DIMS];
     int64_t want = 1;
@@ -130,23 +130,60 @@ static int64_t survey_chunks(const survey *s, hid_t dataset, hid_t space, tri_h5
         return 0;
     }
     for (int64_t i = 0; i < want; i++)
-        offsets[i] = -1;
+        chunks[i] = (tri_h5_chunk){.offset = -1};
     for (hsize_t i = 0; i < n; i++) {
         hsize_t at[H5S_MAX_RANK];
         haddr_t address = HADDR_UNDEF;
+        hsize_t bytes = 0;
+        unsigned skipped = 0;
         int64_t index = 0;
-        if (H5Dget_chunk_info(dataset, space, i, at, NULL, &address, NULL) < 0) break;
+        if (H5Dget_chunk_info(dataset, space, i, at, &skipped, &address, &bytes) < 0) break;
         for (int d = 0; d < record->n_dims; d++)
             index = index * grid[d] +
                     tri_min64((int64_t)(at[d] / (hsize_t)record->chunk[d]), grid[d] - 1);
-        offsets[index] = (int64_t)address;
+        if (bytes <= UINT32_MAX)
+            chunks[index] = (tri_h5_chunk){
+                .offset = (int64_t)address, .bytes = (uint32_t)bytes, .skipped = skipped};
     }
     return want;
 }
 
+/* The filters of a dataset: each that can be undone, once. */
+static void survey_filters(hid_t properties, tri_h5_record *record)
+{
+    unsigned options = 0;
+    unsigned seen = 0;
+    int n = H5Pget_nfilters(properties);
+    for (int i = 0; i < n || n < 0; i++) {
+        unsigned flags = 0;
+        unsigned parameter = 0; /* the first one; of shuffle: the width of an element */
+        size_t n_parameters = 1;
+        char name[64] = "";
+        H5Z_filter_t id = i >= TRI_H5_MAX_FILTERS || n < 0
+                              ? H5Z_FILTER_ERROR
+                              : H5Pget_filter2(properties, (unsigned)i, &flags, &n_parameters,
+                                               &parameter, sizeof name, name, NULL);
+        bool ok =
+            (id == H5Z_FILTER_DEFLATE || id == H5Z_FILTER_SHUFFLE || id == H5Z_FILTER_FLETCHER32) &&
+            !(seen >> id & 1);
+        if (id == H5Z_FILTER_SHUFFLE && (n_parameters < 1 || parameter != record->element_bytes))
+            ok = false;
+        if (!ok) {
+            survey_refuse(record,
+                          "is filtered by other than deflate, shuffle, fletcher32, once each");
+            return;
+        }
+        seen |= 1u << id;
+        record->filters[record->n_filters++] = (int32_t)id;
+    }
+    if (n > 0 && H5Pget_layout(properties) == H5D_CHUNKED &&
+        (H5Pget_chunk_opts(properties, &options) < 0 || options != 0))
+        survey_refuse(record, "is compressed but for its partial chunks");
+}
+
 /* Layout: what can be read with plain reads, and why the rest cannot. */
 static int64_t survey_layout(const survey *s, hid_t dataset, hid_t space, tri_h5_record *record,
-                             int64_t offsets[TRI_H5_MAX_CHUNKS])
+                             tri_h5_chunk chunks[TRI_H5_MAX_CHUNKS])
 {
     hid_t properties = H5Dget_create_plist(dataset);
     H5D_layout_t layout = properties < 0 ? H5D_LAYOUT_ERROR : H5Pget_layout(properties);
@@ -159,8 +196,7 @@ static int64_t survey_layout(const survey *s, hid_t dataset, hid_t space, tri_h5
     if (layout == H5D_COMPACT) survey_refuse(record, "lies in its own header (compact)");
     if (properties >= 0 && H5Pget_external_count(properties) > 0)
         survey_refuse(record, "keeps its elements in other files (external)");
-    if (properties >= 0 && H5Pget_nfilters(properties) != 0)
-        survey_refuse(record, "is compressed or otherwise filtered");
+    if (properties >= 0 && layout == H5D_CHUNKED) survey_filters(properties, record);
     if (record->n_dims > TRI_MAX_DIMS) survey_refuse(record, "has more than four dimensions");
     hsize_t chunk[H5S_MAX_RANK];
     if (!record->refusal[0] && layout == H5D_CHUNKED) {
@@ -170,7 +206,7 @@ static int64_t survey_layout(const survey *s, hid_t dataset, hid_t space, tri_h5
             ok = chunk[d] > 0 && chunk[d] <= UINT32_MAX;
         }
         if (!ok) survey_refuse(record, "has no layout that can be read");
-        if (ok) n_chunks = survey_chunks(s, dataset, space, record, offsets);
+        if (ok) n_chunks = survey_chunks(s, dataset, space, record, chunks);
     }
     if (!record->refusal[0] && layout == H5D_CONTIGUOUS) {
         haddr_t at = H5Dget_offset(dataset);
@@ -182,18 +218,18 @@ static int64_t survey_layout(const survey *s, hid_t dataset, hid_t space, tri_h5
 
 static herr_t survey_dataset(survey *s, hid_t dataset, const char *name)
 {
-    int64_t offsets[TRI_H5_MAX_CHUNKS];
+    tri_h5_chunk chunks[TRI_H5_MAX_CHUNKS];
     tri_h5_record record = {.offset = -1};
     snprintf(record.object, sizeof record.object, "%s", name);
     hid_t type = H5Dget_type(dataset);
     hid_t space = H5Dget_space(dataset);
     if (!survey_type(type, &record) || !survey_space(space, &record))
         survey_refuse(&record, "has no type or shape that can be read");
-    int64_t n = survey_layout(s, dataset, space, &record, offsets);
-    record.n_bytes = n * (int64_t)sizeof *offsets;
+    int64_t n = survey_layout(s, dataset, space, &record, chunks);
+    record.n_bytes = n * (int64_t)sizeof *chunks;
     if (space >= 0) H5Sclose(space);
     if (type >= 0) H5Tclose(type);
-    return survey_send(s, &record, offsets);
+    return survey_send(s, &record, chunks);
 }
 
 typedef struct survey_object {

@@ -13,7 +13,8 @@
 enum {
     TRI_H5_NAME_BYTES = 256,   /* of an object's path; longer ones are left out */
     TRI_H5_VALUE_BYTES = 4096, /* of an attribute; larger ones are left out */
-    TRI_H5_MAX_CHUNKS = 16384  /* of a dataset */
+    TRI_H5_MAX_CHUNKS = 16384, /* of a dataset */
+    TRI_H5_MAX_FILTERS = 3     /* each of those below once */
 };
 
 typedef enum tri_h5_kind {
@@ -23,8 +24,22 @@ typedef enum tri_h5_kind {
     TRI_H5_OTHER
 } tri_h5_kind;
 
+/* Filters that can be undone, by their numbers in HDF5. */
+typedef enum tri_h5_filter_id {
+    TRI_H5_DEFLATE = 1,
+    TRI_H5_SHUFFLE = 2,
+    TRI_H5_FLETCHER32 = 3
+} tri_h5_filter_id;
+
+/* Where a chunk lies in the file. */
+typedef struct tri_h5_chunk {
+    int64_t offset;   /* -1: nowhere */
+    uint32_t bytes;   /* as stored */
+    uint32_t skipped; /* bit i: filter i of its dataset was not applied */
+} tri_h5_chunk;
+
 /* A dataset, or an attribute with its value. Behind it come n_bytes more: an attribute's value (integers
- * as int64), or a dataset's chunks, row-major: int64 offsets in the file. */
+ * as int64), or a dataset's chunks, row-major: tri_h5_chunk. */
 typedef struct tri_h5_record {
     char object[TRI_H5_NAME_BYTES];    /* path without a leading slash; "": the file */
     char attribute[TRI_H5_NAME_BYTES]; /* "": a dataset */
@@ -34,7 +49,9 @@ typedef struct tri_h5_record {
     int64_t offset;              /* of a contiguous dataset's bytes */
     int64_t element_bytes;
     int64_t n_bytes;
-    int64_t parts;  /* of a virtual dataset */
+    int64_t parts;                       /* of a virtual dataset */
+    int32_t filters[TRI_H5_MAX_FILTERS]; /* tri_h5_filter_id, in the order of writing */
+    int32_t n_filters;
     int32_t n_dims; /* 0: one element */
     int32_t kind;   /* tri_h5_kind */
     int32_t dtype;  /* of floating-point numbers; -1: none of ours */

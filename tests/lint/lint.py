@@ -42,6 +42,7 @@ DOORS = (
                                                  "runtime/h5/type.c", "runtime/h5/type.h")),
     (r'#\s*include\s*[<"]yaml\.h', ("launch/yaml.c",)),
     (r'#\s*include\s*[<"]cjson', ("runtime/json.c",)),
+    (r'#\s*include\s*[<"]zlib', ("runtime/h5/filter.c",)),
     (r'#\s*include\s*[<"]isa-l', ("runtime/base/crc.c", "checkpoint/redundancy.c")),
     (r'#\s*include\s*[<"]pthread\.h', ("runtime/base/thread.c", "runtime/base/thread.h")),
     # the ranks' own launcher is known by its environment before MPI is up: tri_comm_is_launched
