@@ -129,7 +129,7 @@ TRI_TEST(any_sets_of_holders)
         for (int i = 0; i < n_sets; i++)
             sets[i] = 1 + (unsigned)draw(&random, (1u << n_ranks) - 1);
         for (int row = 0; row < n_rows; row++) {
-            rows[row] = (tri_manifest_row){.dtype = dtypes[row % 3]};
+            rows[row] = (tri_manifest_row){.dtype = (int32_t)dtypes[row % 3]};
             snprintf(rows[row].name, sizeof rows[row].name, "row%d", row);
             unsigned set = sets[draw(&random, (uint64_t)n_sets)];
             int64_t begin = (int64_t)draw(&random, 5);
