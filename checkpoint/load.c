@@ -4,11 +4,13 @@
  */
 #include "checkpoint/disk.h"
 #include "checkpoint/load_check.h"
+#include "checkpoint/worker.h"
 #include "runtime/agree.h"
 #include "runtime/base/alloc.h"
 #include "runtime/base/int.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -51,22 +53,75 @@ static tri_status load_row(const tri_manifest *m, const tri_row *row, const tri_
     return TRI_OK;
 }
 
-static tri_status load_rows(const tri_ckpt_load_args *args, const tri_manifest *m)
+enum { LOAD_LANES = 4 /* at most */ };
+
+/* Rows that are loaded, shared out over the threads of a rank: checksums beside reads. */
+typedef struct load_work {
+    const tri_ckpt_load_args *args;
+    const tri_manifest *m;
+    atomic_int next; /* row of the table */
+} load_work;
+
+/* One thread's part. */
+typedef struct load_lane {
+    load_work *work;
+    tri_worker *worker; /* NULL: the calling thread */
+    tri_ckpt_load_stats stats;
+} load_lane;
+
+static tri_status load_lane_run(void *arg)
 {
+    load_lane *lane = arg;
+    const tri_ckpt_load_args *args = lane->work->args;
     TRI_AUTO(load_bytes) buffer = NULL;
     TRI_AUTO(tri_shard_reader) *reader = NULL;
-    tri_ckpt_load_stats stats = {.row_bytes = 0};
     TRI_TRY(TRI_NEW_ARRAY(TRI_MANIFEST_BLOCK_BYTES, &buffer));
-    TRI_TRY(tri_shard_reader_create(m, args->path, buffer, &reader));
-    for (int i = 0; i < tri_state_rows(args->state); i++) {
+    TRI_TRY(tri_shard_reader_create(lane->work->m, args->path, buffer, &reader));
+    int n = tri_state_rows(args->state);
+    for (int i = 0; (i = atomic_fetch_add(&lane->work->next, 1)) < n;) {
         const tri_row *row = tri_state_row(args->state, i);
         if (row->count == 0 || !tri_load_wants(args, (int)row->role)) continue;
-        TRI_TRY(load_row(m, row, tri_state_mesh(args->state), reader));
-        stats.row_bytes += row->count * (int64_t)tri_dtype_bytes(row->dtype);
+        TRI_TRY(load_row(lane->work->m, row, tri_state_mesh(args->state), reader));
+        lane->stats.row_bytes += row->count * (int64_t)tri_dtype_bytes(row->dtype);
     }
-    stats.read_bytes = tri_shard_reader_bytes(reader);
-    if (args->stats) *args->stats = stats;
+    lane->stats.read_bytes = tri_shard_reader_bytes(reader);
     return TRI_OK;
+}
+
+/* The first lane is the calling thread. All are done when this returns. */
+static tri_status load_run_lanes(load_lane *lanes, int n_lanes)
+{
+    for (int i = 1; i < n_lanes; i++)
+        tri_worker_start(lanes[i].worker, load_lane_run, &lanes[i]);
+    tri_status rc = load_lane_run(&lanes[0]);
+    for (int i = 1; i < n_lanes; i++) {
+        while (!tri_worker_wait_for(lanes[i].worker, 1))
+            continue;
+        if (rc == TRI_OK) rc = tri_worker_result(lanes[i].worker);
+    }
+    return rc;
+}
+
+static tri_status load_rows(const tri_ckpt_load_args *args, const tri_manifest *m)
+{
+    load_work work = {.args = args, .m = m};
+    load_lane lanes[LOAD_LANES] = {{.work = &work}};
+    int n_lanes = tri_device_threads(tri_comm_device(args->world));
+    if (n_lanes > LOAD_LANES) n_lanes = LOAD_LANES;
+    tri_status rc = TRI_OK;
+    for (int i = 1; i < n_lanes && rc == TRI_OK; i++) {
+        lanes[i].work = &work;
+        rc = tri_worker_create("checkpoint-load", &lanes[i].worker);
+    }
+    if (rc == TRI_OK) rc = load_run_lanes(lanes, n_lanes);
+    tri_ckpt_load_stats stats = {.row_bytes = 0};
+    for (int i = 0; i < n_lanes; i++) {
+        stats.row_bytes += lanes[i].stats.row_bytes;
+        stats.read_bytes += lanes[i].stats.read_bytes;
+        tri_worker_destroy(&lanes[i].worker);
+    }
+    if (args->stats) *args->stats = stats;
+    return rc;
 }
 
 /* What a rank needs of the row it was asked for last. */

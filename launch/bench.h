@@ -25,6 +25,7 @@ typedef struct tri_bench_line {
     double limit;       /* in the same unit; 0: there is none */
     double share;       /* of the limit, the median over slices; 0: value / limit */
     const char *detail; /* a few words on how it was measured; NULL: none */
+    double slack;       /* by which a share may pass 1, where the limit itself varies; 0: 0.02 */
 } tri_bench_line;
 
 /* One row of the list. */
@@ -35,7 +36,7 @@ typedef struct tri_bench {
 } tri_bench;
 
 /* Print one result: a line of text, or a JSON object. Not collective: rank 0 alone calls it.
- * Errors: TRI_EBUG a share above 1.02: the limit is no limit. */
+ * Errors: TRI_EBUG a share above 1 + slack: the limit is no limit. */
 TRI_MUST_USE tri_status tri_bench_report(const tri_bench_args *args, const tri_bench_line *line);
 
 /* The median; sorts the values. Not collective. */

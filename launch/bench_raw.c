@@ -2,6 +2,7 @@
 /* Raw files. */
 #include "launch/bench_raw.h"
 
+#include "checkpoint/worker.h"
 #include "runtime/agree.h"
 #include "runtime/base/int.h"
 
@@ -55,6 +56,7 @@ void tri_bench_raw_reads(tri_bench_raw *raw, tri_bench_raw_way out[TRI_BENCH_RAW
         {raw, "limit: read of 4 MiB pieces",                       4 << 20,  false, false},
         {raw, "limit: read of 16 MiB pieces",                      16 << 20, false, false},
         {raw, "limit: read of 4 MiB pieces, announced sequential", 4 << 20,  true,  false},
+        {raw, "limit: read of 1 MiB pieces by all threads",        1 << 20,  false, true },
     };
     memcpy(out, ways, sizeof ways);
 }
@@ -95,20 +97,53 @@ tri_status tri_bench_raw_write(void *arg)
     return tri_agree(way->raw->world, write_file(way));
 }
 
-/* Read up to `want` bytes of one file into the buffer from `done` on. */
+/* One thread's pieces of a file: every `stride`-th. */
+typedef struct raw_lane {
+    const tri_bench_raw_way *way;
+    const char *path;
+    char *to;
+    int64_t bytes, first, stride;
+    int fd;
+    tri_worker *worker;
+} raw_lane;
+
+static tri_status read_lane(void *arg)
+{
+    const raw_lane *lane = arg;
+    int64_t piece = lane->way->piece_bytes;
+    for (int64_t at = lane->first * piece; at < lane->bytes; at += lane->stride * piece)
+        TRI_TRY(tri_disk_read(lane->fd, lane->path, lane->to + at,
+                              tri_min64(piece, lane->bytes - at), at));
+    return TRI_OK;
+}
+
+/* Read what fits of one file into the buffer from `done` on. */
 static tri_status read_file(const tri_bench_raw_way *way, const char *path, int64_t *done)
 {
+    enum { LANES = 4 };
     TRI_AUTO(tri_disk_fd) fd = -1;
     int64_t bytes = 0;
     TRI_TRY(tri_disk_open(path, false, &fd, &bytes));
     if (way->reserve) (void)posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL);
     bytes = tri_min64(bytes, way->raw->read_bytes - *done);
-    for (int64_t at = 0; at < bytes; at += way->piece_bytes) {
-        int64_t n = tri_min64(way->piece_bytes, bytes - at);
-        TRI_TRY(tri_disk_read(fd, path, way->raw->buffer + *done, n, at));
-        *done += n;
+    raw_lane lanes[LANES] = {0};
+    int threads = tri_device_threads(tri_comm_device(way->raw->world));
+    int n = way->early ? (int)tri_min64(threads, LANES) : 1;
+    tri_status rc = TRI_OK;
+    for (int i = 0; i < n; i++) {
+        lanes[i] = (raw_lane){way, path, way->raw->buffer + *done, bytes, i, n, fd, NULL};
+        if (i > 0 && rc == TRI_OK) rc = tri_worker_create("bench-read", &lanes[i].worker);
+        if (i > 0 && rc == TRI_OK) tri_worker_start(lanes[i].worker, read_lane, &lanes[i]);
     }
-    return TRI_OK;
+    if (rc == TRI_OK) rc = read_lane(&lanes[0]);
+    for (int i = 1; i < n && lanes[i].worker; i++) {
+        while (!tri_worker_wait_for(lanes[i].worker, 1))
+            continue;
+        if (rc == TRI_OK) rc = tri_worker_result(lanes[i].worker);
+        tri_worker_destroy(&lanes[i].worker);
+    }
+    *done += bytes;
+    return rc;
 }
 
 /* The files of a folder that a pattern finds. */

@@ -10,7 +10,7 @@
 
 #include <glob.h>
 
-enum { TRI_BENCH_RAW_WRITES = 5, TRI_BENCH_RAW_PLAIN = 4, TRI_BENCH_RAW_READS = 4 };
+enum { TRI_BENCH_RAW_WRITES = 5, TRI_BENCH_RAW_PLAIN = 4, TRI_BENCH_RAW_READS = 5 };
 
 /* One rank's part. */
 typedef struct tri_bench_raw {
@@ -30,7 +30,9 @@ typedef struct tri_bench_raw_way {
     const char *detail;
     int64_t piece_bytes;
     bool reserve; /* posix_fallocate first; reading: say that it is sequential */
-    bool early;   /* each piece is handed to the device at once (sync_file_range) */
+    bool
+        early; /* each piece is handed to the device at once (sync_file_range); reading: by all threads
+                   * of the rank */
 } tri_bench_raw_way;
 
 /* Get the buffer. Collective: raw->world (set before). Errors: TRI_ENOMEM. */

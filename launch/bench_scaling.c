@@ -134,7 +134,8 @@ static tri_status report(const scaling_bench *b)
                            "tokens/s",
                            tri_bench_median(rounds + 1, b->own_rate),
                            share,
-                           detail};
+                           detail,
+                           0};
     tri_bench_line exposed = {.name = "scaling.exposed",
                               .value = tri_bench_median(rounds, b->exposed),
                               .unit = "of step",

@@ -251,11 +251,11 @@ static tri_status report(step_bench *b)
     double flops = tri_model_flops_per_token(b->job->model, b->spec.model.context) * tokens;
     tri_bench_line lines[] = {
         {"step.time",   step_s,                             "s",        limit_s,          share,
-         "limit: the step's own products alone, shape by shape, on its own operands"},
+         "limit: the step's own products alone, shape by shape, on its own operands", 0},
         {"step.tokens", tokens / step_s,                    "tokens/s", tokens / limit_s, share,
-         "limit: as for step.time"                                                  },
+         "limit: as for step.time",                                                   0},
         {"step.mfu",    flops / step_s / median[PART_PEAK], "of peak",  0,                0,
-         "operations of the model over those of square products in the same time"   },
+         "operations of the model over those of square products in the same time",    0},
     };
     tri_status result = TRI_OK; /* all lines are printed before the command fails */
     for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++) {
