@@ -41,8 +41,8 @@ tri_status tri_bench_report(const tri_bench_args *args, const tri_bench_line *li
         printf("%-36s %12.5g %-10s %s\n", line->name, line->value, line->unit, detail);
     }
     fflush(stdout);
-    TRI_CHECK(share <= 1 + (line->slack > 0 ? line->slack : 0.02), TRI_EBUG, "%s reached %.3f of its limit: the limit is measured wrong",
-              line->name, share);
+    TRI_CHECK(share <= 1 + (line->slack > 0 ? line->slack : 0.02), TRI_EBUG,
+              "%s reached %.3f of its limit: the limit is measured wrong", line->name, share);
     return TRI_OK;
 }
 
