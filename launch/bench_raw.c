@@ -126,14 +126,17 @@ static tri_status read_file(const tri_bench_raw_way *way, const char *path, int6
     TRI_TRY(tri_disk_open(path, false, &fd, &bytes));
     if (way->reserve) (void)posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL);
     bytes = tri_min64(bytes, way->raw->read_bytes - *done);
-    raw_lane lanes[LANES] = {0};
     int threads = tri_device_threads(tri_comm_device(way->raw->world));
     int n = way->early ? (int)tri_min64(threads, LANES) : 1;
+    raw_lane lanes[LANES] = {
+        {way, path, way->raw->buffer + *done, bytes, 0, n, fd, NULL}
+    };
     tri_status rc = TRI_OK;
-    for (int i = 0; i < n; i++) {
-        lanes[i] = (raw_lane){way, path, way->raw->buffer + *done, bytes, i, n, fd, NULL};
-        if (i > 0 && rc == TRI_OK) rc = tri_worker_create("bench-read", &lanes[i].worker);
-        if (i > 0 && rc == TRI_OK) tri_worker_start(lanes[i].worker, read_lane, &lanes[i]);
+    for (int i = 1; i < n && rc == TRI_OK; i++) {
+        lanes[i] = lanes[0];
+        lanes[i].first = i;
+        rc = tri_worker_create("bench-read", &lanes[i].worker);
+        if (rc == TRI_OK) tri_worker_start(lanes[i].worker, read_lane, &lanes[i]);
     }
     if (rc == TRI_OK) rc = read_lane(&lanes[0]);
     for (int i = 1; i < n && lanes[i].worker; i++) {
