@@ -4,7 +4,7 @@
 #define TRI_TESTS_FOLDER_H
 
 #include "runtime/base/alloc.h"
-#include "runtime/base/status.h"
+#include "tests/temporary.h"
 
 #include <ftw.h>
 #include <stdarg.h>
@@ -41,10 +41,8 @@ TRI_MUST_USE static inline tri_status tri_folder_create(tri_folder **out)
 {
     TRI_AUTO(tri_folder) *folder = NULL;
     TRI_TRY(TRI_NEW(&folder));
-    const char *top = getenv("TMPDIR");
     char path[TRI_FOLDER_PATH_BYTES];
-    snprintf(path, sizeof path, "%s/trireme-test-XXXXXX", top && *top ? top : "/tmp");
-    TRI_TRY(TRI_SYS(mkdtemp(path) ? 0 : -1, "making folder %s", path));
+    TRI_TRY(tri_temporary_folder(NULL, sizeof path, path));
     memcpy(folder->path, path, sizeof path);
     *out = TRI_MOVE(folder);
     return TRI_OK;

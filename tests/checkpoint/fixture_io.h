@@ -6,6 +6,7 @@
 #define TRI_TESTS_CHECKPOINT_FIXTURE_IO_H
 
 #include "tests/checkpoint/fixture.h"
+#include "tests/temporary.h"
 
 #include <dirent.h>
 #include <unistd.h>
@@ -141,9 +142,7 @@ static inline void fixture_remove(const char *dir, int depth)
 /* A folder of this test alone. */
 static inline tri_status fixture_folder(char out[64])
 {
-    snprintf(out, 64, "/tmp/tri_ckpt_XXXXXX");
-    TRI_CHECK(mkdtemp(out), TRI_EIO, "making %s", out);
-    return TRI_OK;
+    return tri_temporary_folder(NULL, 64, out);
 }
 
 #endif

@@ -4,6 +4,7 @@
 #define TRI_TESTS_CHECKPOINT_SAFETENSORS_H
 
 #include "tests/checkpoint/fixture_io.h"
+#include "tests/temporary.h"
 
 /* Places below a folder of this test. */
 typedef struct st_place {
@@ -12,10 +13,9 @@ typedef struct st_place {
 
 static inline tri_status st_begin(st_place *place)
 {
-    const char *root =
-        access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp"; /* syncs are not tried */
-    snprintf(place->folder, sizeof place->folder, "%s/tri_safetensors_XXXXXX", root);
-    TRI_CHECK(mkdtemp(place->folder), TRI_EIO, "making %s", place->folder);
+    /* in memory: syncs are not tried */
+    const char *top = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : NULL;
+    TRI_TRY(tri_temporary_folder(top, sizeof place->folder, place->folder));
     snprintf(place->ckpt, sizeof place->ckpt, "%s/ckpt", place->folder);
     snprintf(place->out, sizeof place->out, "%s/a/out", place->folder);
     snprintf(place->back, sizeof place->back, "%s/back", place->folder);

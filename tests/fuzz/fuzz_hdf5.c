@@ -11,11 +11,10 @@
 #include "runtime/data/tokens.h"
 
 #include "tests/folder.h"
+#include "tests/fuzz/replay.h"
 #include "tests/runtime/h5_foreign.h"
 
 #include <sys/resource.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
 
 enum { MAX_FILE = 1 << 17, MAX_GROWTH_KB = 80 << 10 }; /* a compressed chunk may have 64 MiB */
 
@@ -115,18 +114,3 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     fuzz_demand(peak_kb() - before_kb < MAX_GROWTH_KB, "memory that the file does not justify");
     return 0;
 }
-
-#if !defined(__clang__) || defined(TRI_REPLAY)
-int main(int argc, char **argv)
-{
-    static uint8_t input[MAX_FILE + 1];
-    for (int i = 1; i < argc; i++) {
-        FILE *file = fopen(argv[i], "r");
-        if (!file) return 2;
-        size_t bytes = fread(input, 1, sizeof input, file);
-        fclose(file);
-        LLVMFuzzerTestOneInput(input, bytes);
-    }
-    return 0;
-}
-#endif

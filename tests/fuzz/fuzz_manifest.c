@@ -9,10 +9,9 @@
 #include "runtime/base/crc.h"
 
 #include "tests/folder.h"
+#include "tests/fuzz/replay.h"
 
 #include <sys/resource.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
 
 enum { HEADER = 512, MAX_FILE = 1 << 17, SHARD_BYTES = 4096, MAX_GROWTH_KB = 64 << 10 };
 
@@ -143,18 +142,3 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     fuzz_demand(peak_kb() - before_kb < MAX_GROWTH_KB, "memory that the file does not justify");
     return 0;
 }
-
-#if !defined(__clang__) || defined(TRI_REPLAY)
-int main(int argc, char **argv)
-{
-    static uint8_t input[MAX_FILE];
-    for (int i = 1; i < argc; i++) {
-        FILE *file = fopen(argv[i], "r");
-        if (!file) return 2;
-        size_t bytes = fread(input, 1, sizeof input, file);
-        fclose(file);
-        LLVMFuzzerTestOneInput(input, bytes);
-    }
-    return 0;
-}
-#endif

@@ -11,8 +11,7 @@
 #include "launch/hf.h"
 
 #include "tests/folder.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
+#include "tests/fuzz/replay.h"
 
 enum { RAW, HEADER, INDEX, CONFIG, KINDS };
 enum { MAX_INPUT = 1 << 16 };
@@ -127,18 +126,3 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     fuzz_demand(tri_alloc_live() == live, "objects are left");
     return 0;
 }
-
-#if !defined(__clang__) || defined(TRI_REPLAY)
-int main(int argc, char **argv)
-{
-    static uint8_t input[MAX_INPUT + 1];
-    for (int i = 1; i < argc; i++) {
-        FILE *file = fopen(argv[i], "r");
-        if (!file) return 2;
-        size_t bytes = fread(input, 1, sizeof input, file);
-        fclose(file);
-        LLVMFuzzerTestOneInput(input, bytes);
-    }
-    return 0;
-}
-#endif

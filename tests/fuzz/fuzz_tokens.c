@@ -11,8 +11,7 @@
 #include "runtime/data/tokens.h"
 
 #include "tests/folder.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
+#include "tests/fuzz/replay.h"
 
 enum { TEXT, UINT16, LLMC, MEGATRON, FORMATS };
 enum { FIX_MAGIC = 4, FIX_COUNTS = 8, FIX_EXTENT = 16, INDEX_HEADER = 34, MAX_FILE = 1 << 16 };
@@ -116,18 +115,3 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     fuzz_demand(tri_alloc_live() == live, "objects are left");
     return 0;
 }
-
-#if !defined(__clang__) || defined(TRI_REPLAY)
-int main(int argc, char **argv)
-{
-    static uint8_t input[MAX_FILE + 4];
-    for (int i = 1; i < argc; i++) {
-        FILE *file = fopen(argv[i], "r");
-        if (!file) return 2;
-        size_t bytes = fread(input, 1, sizeof input, file);
-        fclose(file);
-        LLVMFuzzerTestOneInput(input, bytes);
-    }
-    return 0;
-}
-#endif

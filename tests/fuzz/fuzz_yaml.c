@@ -5,12 +5,11 @@
  */
 #include "launch/spec.h"
 #include "runtime/base/alloc.h"
+#include "tests/fuzz/replay.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_bytes);
 
 static void must(bool holds, const char *what)
 {
@@ -37,21 +36,3 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_bytes)
     must(tri_alloc_live() == 0, "objects are left");
     return 0;
 }
-
-#if !defined(__clang__) || defined(TRI_REPLAY)
-int main(int argc, char **argv)
-{
-    for (int i = 1; i < argc; i++) {
-        static uint8_t bytes[1 << 20];
-        FILE *file = fopen(argv[i], "rb");
-        if (!file) {
-            perror(argv[i]);
-            return 1;
-        }
-        size_t n = fread(bytes, 1, sizeof bytes, file);
-        fclose(file);
-        LLVMFuzzerTestOneInput(bytes, n);
-    }
-    return 0;
-}
-#endif

@@ -6,6 +6,7 @@
 #include "runtime/base/thread.h"
 #include "runtime/h5.h"
 
+#include "tests/temporary.h"
 #include "tests/test.h"
 
 #include <fcntl.h>
@@ -25,9 +26,7 @@ static const char *in_folder(const char *name)
 
 static tri_status fold(void)
 {
-    snprintf(folder, sizeof folder, "/tmp/tri_h5_XXXXXX");
-    TRI_CHECK(mkdtemp(folder), TRI_EIO, "making %s", folder);
-    return TRI_OK;
+    return tri_temporary_folder(NULL, sizeof folder, folder);
 }
 
 static void unfold(const char *const *names)
