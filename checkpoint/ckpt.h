@@ -123,7 +123,8 @@ typedef struct tri_ckpt_load_args {
  * the one needed, and the key that would allow it); TRI_EFORMAT damaged or a file missing (names file, row and
  * bytes); TRI_EIO.
  * Cost: blocks that meet the boxes held, from disk, once: a contiguous part of a box reads at most two
- * blocks (8 MiB) more than it has; a part of each line reads the whole lines. One buffer of 4 MiB.
+ * blocks (8 MiB) more than it has; a part of each line reads the whole lines. A buffer of 4 MiB
+ * for each thread, of which at most four work.
  */
 TRI_MUST_USE tri_status tri_ckpt_load(const tri_ckpt_load_args *args);
 

@@ -43,7 +43,7 @@ typedef struct tri_metrics_row {
 typedef struct tri_metrics tri_metrics;
 
 typedef struct tri_metrics_args {
-    const char *dir;     /* exists: metrics.jsonl and tensorboard/ are made in it */
+    const char *dir;     /* exists: metrics.jsonl and TensorBoard's file are made in it */
     int64_t resume_step; /* rows with step > this are dropped; 0: a new run */
 } tri_metrics_args;
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""A mixed layout on 8 ranks: no rank's resident memory grows from step 50 to step 550, nothing is
+"""A mixed layout on 8 ranks: no rank's resident memory grows from step 50 to near the end, step 550 at least, nothing is
 allocated after the second step, and the loss falls. In the build with ASan each access is checked too."""
 import os
 import pathlib
