@@ -61,11 +61,13 @@ static tri_status ckpt_tell(tri_comm *world, tri_ckpt_info *info)
     TRI_AUTO(tri_bytes) job = {0};
     if (info->job_yaml)
         TRI_TRY(tri_bytes_append(&job, info->job_yaml, (int64_t)strlen(info->job_yaml) + 1));
-    char *mine = info->job_yaml;
-    TRI_TRY(tri_broadcast(world, tri_span_make(info, sizeof *info, TRI_U8), 0, NULL));
+    tri_ckpt_info told = *info;
+    told.job_yaml = NULL;
+    TRI_TRY(tri_broadcast(world, tri_span_make(&told, sizeof told, TRI_U8), 0, NULL));
     TRI_TRY(tri_bytes_broadcast(world, &job));
-    info->job_yaml = mine;
-    if (!mine) info->job_yaml = TRI_MOVE(job.data);
+    tri_ckpt_info_fini(info);
+    *info = told;
+    info->job_yaml = TRI_MOVE(job.data);
     return TRI_OK;
 }
 
@@ -83,7 +85,9 @@ static tri_status ckpt_find(const char *dir, int64_t below, tri_comm *world, boo
     TRI_TRY(tri_agree(world, rc));
     int64_t any = info.job_yaml != NULL;
     TRI_TRY(tri_broadcast(world, tri_span_make(&any, 1, TRI_I64), 0, NULL));
-    if (any) TRI_TRY(ckpt_tell(world, &info));
+    tri_status told = any ? ckpt_tell(world, &info) : TRI_OK;
+    if (told != TRI_OK) tri_ckpt_info_fini(&info);
+    TRI_TRY(told);
     if (any) *out = info;
     *found = any;
     return TRI_OK;

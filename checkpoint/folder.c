@@ -231,7 +231,11 @@ static tri_status folder_check_files(const tri_manifest *m, const char *path)
         char file[TRI_DISK_PATH_BYTES];
         struct stat about;
         TRI_TRY(tri_disk_path(file, path, m->files[i].name, ""));
-        TRI_TRY(TRI_SYS(stat(file, &about), "looking for %s", file));
+        bool is_there = stat(file, &about) == 0;
+        TRI_CHECK(is_there || errno != ENOENT, TRI_EFORMAT,
+                  "%s is not there, the manifest says that it has %lld bytes", file,
+                  (long long)m->files[i].bytes);
+        TRI_TRY(TRI_SYS(is_there ? 0 : -1, "looking for %s", file));
         TRI_CHECK(about.st_size == m->files[i].bytes, TRI_EFORMAT,
                   "%s has %lld bytes, the manifest says %lld", file, (long long)about.st_size,
                   (long long)m->files[i].bytes);
@@ -248,6 +252,14 @@ tri_status tri_folder_read(const char *path, tri_manifest **out)
     return TRI_OK;
 }
 
+/* A damaged checkpoint, or one of a later version, may be passed over. What cannot be read for another reason
+ * (a failing disk, no memory, no permission) is a failure: an older one would not help, and taking it
+ * would throw work away. */
+static bool folder_is_passed(tri_status rc)
+{
+    return rc == TRI_EFORMAT || rc == TRI_EUNSUP;
+}
+
 /* Look through one listing. Writes: *n_damaged, *n_vanished, and *out if one is usable. */
 static tri_status folder_choose(const char *dir, int64_t below, char path[TRI_CKPT_PATH_BYTES],
                                 int64_t *n_damaged, int64_t *n_vanished, tri_manifest **out)
@@ -258,6 +270,8 @@ static tri_status folder_choose(const char *dir, int64_t below, char path[TRI_CK
     *n_vanished = 0;
     for (int64_t i = 0; i < folder.n; i++) {
         if (folder.entries[i].state != TRI_FOLDER_DAMAGED) continue;
+        if (!folder_is_passed(folder.entries[i].error.code))
+            return tri_err_put(&folder.entries[i].error);
         ++*n_damaged;
         tri_log(TRI_LOG_WARN, "checkpoint %s is passed over: %s", folder.entries[i].name,
                 folder.entries[i].error.text);
@@ -266,8 +280,10 @@ static tri_status folder_choose(const char *dir, int64_t below, char path[TRI_CK
         const tri_folder_entry *entry = &folder.entries[i];
         if (below >= 0 && entry->header.sequence >= below) continue;
         TRI_TRY(tri_disk_path(path, dir, entry->name, ""));
-        if (tri_folder_read(path, out) == TRI_OK) return TRI_OK;
+        tri_status rc = tri_folder_read(path, out);
+        if (rc == TRI_OK) return TRI_OK;
         if (folder_has_manifest(path)) {
+            if (!folder_is_passed(rc)) return rc;
             ++*n_damaged;
             tri_log(TRI_LOG_WARN, "checkpoint %s is passed over: %s", entry->name,
                     tri_err_last()->text);

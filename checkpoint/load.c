@@ -81,7 +81,9 @@ static tri_status load_lane_run(void *arg)
     for (int i = 0; (i = atomic_fetch_add(&lane->work->next, 1)) < n;) {
         const tri_row *row = tri_state_row(args->state, i);
         if (row->count == 0 || !tri_load_wants(args, (int)row->role)) continue;
-        TRI_TRY(load_row(lane->work->m, row, tri_state_mesh(args->state), reader));
+        tri_status rc = load_row(lane->work->m, row, tri_state_mesh(args->state), reader);
+        if (rc != TRI_OK) atomic_store(&lane->work->next, n); /* the other lanes may stop, too */
+        TRI_TRY(rc);
         lane->stats.row_bytes += row->count * (int64_t)tri_dtype_bytes(row->dtype);
     }
     lane->stats.read_bytes = tri_shard_reader_bytes(reader);
@@ -95,9 +97,8 @@ static tri_status load_run_lanes(load_lane *lanes, int n_lanes)
         tri_worker_start(lanes[i].worker, load_lane_run, &lanes[i]);
     tri_status rc = load_lane_run(&lanes[0]);
     for (int i = 1; i < n_lanes; i++) {
-        while (!tri_worker_wait_for(lanes[i].worker, 1))
-            continue;
-        if (rc == TRI_OK) rc = tri_worker_result(lanes[i].worker);
+        tri_status other = tri_worker_finish(lanes[i].worker);
+        if (rc == TRI_OK) rc = other;
     }
     return rc;
 }

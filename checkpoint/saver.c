@@ -145,10 +145,10 @@ static tri_status saver_open_folder(tri_saver *saver)
 static tri_status saver_prepare(tri_saver *saver, const char *dir, int64_t step,
                                 const char *job_yaml)
 {
+    saver->path[0] = '\0'; /* what is given up is not the last one, which is committed */
     TRI_CHECK(dir[0] && step >= 0, TRI_EINVAL, "a save needs a folder ('%s') and a step (%lld)",
               dir, (long long)step);
     saver->head.step = step;
-    saver->path[0] = '\0';
     if (strcmp(saver->dir, dir) != 0) saver->is_dir_made = false;
     int n = snprintf(saver->dir, sizeof saver->dir, "%s", dir);
     TRI_CHECK(n > 0 && (size_t)n < sizeof saver->dir, TRI_EINVAL,
@@ -288,6 +288,7 @@ static tri_status saver_advance(tri_saver *saver, tri_saver_outcome *outcome, tr
         return saver_index(saver);
     }
     saver->phase = SAVER_IDLE;
+    saver->path[0] = '\0';
     *outcome = TRI_SAVER_COMMITTED;
     tri_saver_at(saver, TRI_CKPT_AT_DONE);
     return TRI_OK;

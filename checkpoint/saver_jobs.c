@@ -76,10 +76,9 @@ static tri_status write_parts(tri_saver *saver)
 {
     tri_worker_start(saver->builder, build, saver);
     tri_status rc = write_units(saver);
-    while (!tri_worker_wait_for(saver->builder, 1))
-        continue;
+    tri_status built = tri_worker_finish(saver->builder);
     TRI_TRY(rc);
-    return tri_worker_result(saver->builder);
+    return built;
 }
 
 /* What a save is, in rank 0's manifest. */

@@ -118,15 +118,15 @@ static tri_status reader_fetch(tri_shard_reader *reader, int64_t index, int64_t 
     }
     reader->n_bytes += bytes;
     int64_t want = m->blocks[box->first_block + block];
+    if ((int64_t)crc == want) return TRI_OK;
     char place[TRI_TEXT_BYTES];
     tri_box whole = tri_manifest_box_of(m, box);
     tri_text_box(&whole, place);
-    TRI_CHECK((int64_t)crc == want, TRI_EFORMAT,
-              "%s is damaged: row '%s', box %s, bytes [%lld, %lld) have CRC32C %08x, the manifest "
-              "says %08llx",
-              path, row->name, place, (long long)offset, (long long)(offset + bytes), crc,
-              (unsigned long long)want);
-    return TRI_OK;
+    TRI_FAIL(TRI_EFORMAT,
+             "%s is damaged: row '%s', box %s, bytes [%lld, %lld) have CRC32C %08x, the manifest "
+             "says %08llx",
+             path, row->name, place, (long long)offset, (long long)(offset + bytes), crc,
+             (unsigned long long)want);
 }
 
 /* Have block `block` of box `index` in the buffer, verified. */

@@ -99,3 +99,10 @@ tri_status tri_worker_result(tri_worker *worker)
     tri_mutex_unlock(&worker->mutex);
     return failure.code == TRI_OK ? TRI_OK : tri_err_put(&failure);
 }
+
+tri_status tri_worker_finish(tri_worker *worker)
+{
+    while (!tri_worker_wait_for(worker, 1))
+        continue;
+    return tri_worker_result(worker);
+}

@@ -24,6 +24,9 @@ bool tri_worker_is_done(tri_worker *worker);
 /* Wait for the job, at most `seconds`; false if they passed. Not collective. */
 bool tri_worker_wait_for(tri_worker *worker, double seconds);
 
+/* Wait for the job, however long, then as tri_worker_result. Not collective. */
+TRI_MUST_USE tri_status tri_worker_finish(tri_worker *worker);
+
 /* What the last job came to, as an error of the calling thread; told once. Not collective; it is done. */
 TRI_MUST_USE tri_status tri_worker_result(tri_worker *worker);
 

@@ -140,9 +140,8 @@ static tri_status read_file(const tri_bench_raw_way *way, const char *path, int6
     }
     if (rc == TRI_OK) rc = read_lane(&lanes[0]);
     for (int i = 1; i < n && lanes[i].worker; i++) {
-        while (!tri_worker_wait_for(lanes[i].worker, 1))
-            continue;
-        if (rc == TRI_OK) rc = tri_worker_result(lanes[i].worker);
+        tri_status other = tri_worker_finish(lanes[i].worker);
+        if (rc == TRI_OK) rc = other;
         tri_worker_destroy(&lanes[i].worker);
     }
     *done += bytes;

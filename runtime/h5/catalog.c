@@ -9,12 +9,17 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+/* The child has less time than this of its processor; it may stand still, too. */
+static const double catalog_wait_s = 120;
 
 enum {
     CATALOG_PIECE_BYTES = 4096,
@@ -45,6 +50,10 @@ static bool catalog_receive(int pipe, void *data, int64_t n)
 {
     char *at = data;
     while (n > 0) {
+        struct pollfd ready = {.fd = pipe, .events = POLLIN};
+        int any = poll(&ready, 1, (int)(catalog_wait_s * 1000));
+        if (any < 0 && errno == EINTR) continue;
+        if (any <= 0) return false;
         ssize_t got = read(pipe, at, (size_t)n);
         if (got < 0 && errno == EINTR) continue;
         if (got <= 0) return false;
@@ -115,6 +124,17 @@ static bool catalog_filters_ok(const tri_h5_record *r)
     return ok;
 }
 
+/* The size of an element is one of its kind. Integers of attributes come as int64. */
+static bool catalog_type_ok(const tri_h5_record *r)
+{
+    int64_t n = r->element_bytes;
+    if (r->kind == TRI_H5_INTEGER && r->attribute[0]) return n == (int64_t)sizeof(int64_t);
+    if (r->kind == TRI_H5_INTEGER) return n == 1 || n == 2 || n == 4 || n == 8;
+    if (r->kind != TRI_H5_FLOAT || r->dtype == -1) return n > 0;
+    return r->dtype >= 0 && r->dtype < TRI_DTYPES &&
+           n == (int64_t)tri_dtype_bytes((tri_dtype)r->dtype);
+}
+
 /* Shape, size and place make sense for a file of this size. */
 static tri_status catalog_check_entry(const tri_h5_catalog *catalog, tri_h5_entry *entry)
 {
@@ -123,7 +143,7 @@ static tri_status catalog_check_entry(const tri_h5_catalog *catalog, tri_h5_entr
     r->attribute[TRI_H5_NAME_BYTES - 1] = '\0';
     r->refusal[sizeof r->refusal - 1] = '\0';
     entry->n_elements = 1;
-    bool ok = r->n_dims >= 0 && r->n_dims <= TRI_MAX_DIMS && r->element_bytes > 0;
+    bool ok = r->n_dims >= 0 && r->n_dims <= TRI_MAX_DIMS && catalog_type_ok(r);
     if (!ok) catalog_refuse(r, "has no type or shape that can be read");
     for (int d = 0; ok && d < r->n_dims; d++)
         ok = r->shape[d] >= 0;
@@ -134,8 +154,9 @@ static tri_status catalog_check_entry(const tri_h5_catalog *catalog, tri_h5_entr
     if (!ok) catalog_refuse(r, "has no shape that can be read");
     if (!ok) entry->n_elements = 0;
     if (r->attribute[0]) {
-        TRI_CHECK(ok && r->n_bytes == entry->n_elements * r->element_bytes, TRI_EFORMAT,
-                  "%s: attribute '%s' makes no sense", catalog->path, r->attribute);
+        TRI_CHECK(ok && entry->n_elements <= CATALOG_MAX_MORE_BYTES / r->element_bytes &&
+                      r->n_bytes == entry->n_elements * r->element_bytes,
+                  TRI_EFORMAT, "%s: attribute '%s' makes no sense", catalog->path, r->attribute);
         return TRI_OK;
     }
     if (r->refusal[0] || entry->n_elements == 0) return TRI_OK;
@@ -223,7 +244,8 @@ tri_status tri_h5_catalog_create(const char *path, tri_h5_catalog **out)
     int child = -1;
     TRI_TRY(tri_h5_survey_start(catalog->fd, catalog->file_bytes, &pipe, &child));
     tri_status rc = catalog_take(catalog, pipe);
-    close(pipe); /* where it was not heard out, the child ends by its next write */
+    close(pipe);
+    kill(child, SIGKILL); /* where it was not heard out, or stands still */
     while (waitpid(child, NULL, 0) == -1 && errno == EINTR)
         continue;
     TRI_TRY(rc);
