@@ -120,11 +120,9 @@ tri_status tri_checkpoint_one(const char *path, char out[TRI_CKPT_PATH_BYTES])
     }
     char dir[TRI_CKPT_PATH_BYTES];
     TRI_TRY(tri_checkpoint_dir(path, dir));
-    TRI_AUTO(tri_manifest) *m = NULL;
-    TRI_TRY(tri_folder_find(dir, -1, out, &m));
-    TRI_CHECK(m, TRI_EIO,
-              "there is no checkpoint at %s: neither %s in it, nor a folder step-NUMBER.UUID with "
-              "one that is intact",
-              path, TRI_MANIFEST_NAME);
+    tri_ckpt_info info = {0};
+    TRI_TRY(tri_ckpt_read_info(dir, &info));
+    memcpy(out, info.path, sizeof info.path);
+    tri_ckpt_info_fini(&info);
     return TRI_OK;
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* `trireme eval`: the held-out loss of a checkpoint, on any number of ranks. */
 #include "checkpoint/ckpt.h"
+#include "launch/checkpoint.h"
 #include "launch/commands.h"
 #include "launch/job.h"
 #include "runtime/base/alloc.h"
@@ -65,7 +66,9 @@ typedef struct eval_source {
 static tri_status read_source(const char *path, eval_source *out)
 {
     tri_ckpt_info info = {0};
-    TRI_TRY(tri_ckpt_read_info(path, &info));
+    char one[TRI_CKPT_PATH_BYTES];
+    TRI_TRY(tri_checkpoint_one(path, one));
+    TRI_TRY(tri_ckpt_read_info(one, &info));
     snprintf(out->path, sizeof out->path, "%s", info.path);
     tri_status parsed = tri_spec_parse(info.job_yaml, strlen(info.job_yaml), path, &out->spec);
     tri_ckpt_info_fini(&info);

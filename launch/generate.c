@@ -5,6 +5,7 @@
 #include "launch/generate.h"
 
 #include "checkpoint/ckpt.h"
+#include "launch/checkpoint.h"
 #include "launch/commands.h"
 #include "launch/job.h"
 #include "runtime/base/alloc.h"
@@ -210,7 +211,9 @@ tri_status tri_cmd_generate(const tri_cmd_args *args)
     generate_options options;
     TRI_TRY(parse_options(args, &options));
     tri_ckpt_info info = {0};
-    TRI_TRY(tri_ckpt_read_info(options.path, &info));
+    char one[TRI_CKPT_PATH_BYTES];
+    TRI_TRY(tri_checkpoint_one(options.path, one));
+    TRI_TRY(tri_ckpt_read_info(one, &info));
     tri_status rc = generate_from(args, &options, &info);
     tri_ckpt_info_fini(&info);
     TRI_TRY(rc);

@@ -19,13 +19,13 @@ static const char check_more[] =
     "  --schedule   draw the pipeline's schedule (docs/schedules.md)\n"
     "  --messages   those of a step on every rank, one JSON object a line, with bytes sent\n";
 static const char eval_more[] =
-    "CHECKPOINT is a checkpoint's folder, or a folder of checkpoints: then the newest.\n"
+    "CHECKPOINT is a checkpoint's folder, or a folder of them or of a run: then the newest.\n"
     "  --batches N  global batches to evaluate (those of the spec)\n"
     "  --data PATH  other data of the same format (the job's own held-out part)\n"
     "  --json       loss and tokens as one JSON object, all digits\n"
     "  --threads N  threads of a rank (its share of the cores)\n";
 static const char generate_more[] =
-    "CHECKPOINT is a checkpoint's folder, or a folder of checkpoints: then the newest.\n"
+    "CHECKPOINT is a checkpoint's folder, or a folder of them or of a run: then the newest.\n"
     "  --prompt TEXT      how the text begins (a new line)\n"
     "  --tokens N         how many to add (256)\n"
     "  --temperature X    0: always the most likely (0.8)\n"
