@@ -30,7 +30,8 @@ typedef struct image_chunk {
 struct tri_h5_image {
     image_chunk **chunks; /* NULL: no page of it was ever written */
     int64_t n_chunks;
-    int64_t end; /* bytes of the file */
+    int64_t end;  /* bytes of the file */
+    hid_t driver; /* 0: not registered */
     bool out_of_memory;
 };
 
@@ -215,19 +216,19 @@ void tri_h5_image_destroy(tri_h5_image **image)
         TRI_FREE((*image)->chunks[c]);
     }
     TRI_FREE((*image)->chunks);
+    if ((*image)->driver > 0) H5Idec_ref((*image)->driver);
     TRI_FREE(*image);
 }
 
 herr_t tri_h5_image_use(tri_h5_image *image, hid_t access)
 {
-    /* The property list, and later the file, keep the driver registered. */
-    hid_t driver = H5FDregister(&image_driver);
-    if (driver < 0) return -1;
+    /* Ours as long as the image: a file that held the last reference would free the driver's table
+     * and then call its close (H5FD_close, all releases to 1.14). */
+    image->driver = H5FDregister(&image_driver);
+    if (image->driver < 0) return -1;
     image_info info = {.image = image};
-    herr_t rc = H5Pset_driver(access, driver, &info);
-    if (rc >= 0) rc = H5Pset_meta_block_size(access, IMAGE_METADATA_BYTES);
-    H5Idec_ref(driver);
-    return rc;
+    if (H5Pset_driver(access, image->driver, &info) < 0) return -1;
+    return H5Pset_meta_block_size(access, IMAGE_METADATA_BYTES);
 }
 
 tri_status tri_h5_image_check(const tri_h5_image *image, const char *path, int64_t *bytes)

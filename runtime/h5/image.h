@@ -15,7 +15,7 @@ typedef struct tri_h5_image tri_h5_image;
 /* An empty image. Not collective. Errors: TRI_ENOMEM. */
 TRI_MUST_USE tri_status tri_h5_image_create(tri_h5_image **out);
 
-/* Free; NULL is fine; after the HDF5 file over it was closed. Not collective. */
+/* Free; NULL is fine; after the HDF5 file over it was closed. Not collective; HDF5's lock held. */
 void tri_h5_image_destroy(tri_h5_image **image);
 
 /* Make the file of an access property list live in the image. Not collective; HDF5's lock held. Keeps:
