@@ -1,45 +1,79 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The handlers only set flags. */
+/* Nothing is handled on a thread that computes: the fp32 products of oneDNN 2 run with the stack pointer
+ * in their scratch memory on the heap, and the frame of a signal, kilobytes with AVX-512, would be
+ * written over what lies below it. So the signals are blocked everywhere and one thread waits for them.
+ */
 #include "launch/signals.h"
 
+#include "runtime/base/thread.h"
+
 #include <signal.h>
+#include <stdatomic.h>
 #include <unistd.h>
 
-static volatile sig_atomic_t signals_first;
-static volatile sig_atomic_t signals_interrupts;
-static volatile sig_atomic_t signals_save;
+static struct {
+    tri_thread *thread;
+    atomic_int stop; /* the first that asks to end */
+    atomic_bool save;
+    atomic_bool is_ending;
+} signals;
 
-static void on_signal(int number)
-{
-    if (number == SIGUSR1) {
-        signals_save = 1;
-        return;
-    }
-    if (!signals_first) signals_first = number;
-    if (number == SIGINT && ++signals_interrupts > 1) _exit(128 + SIGINT);
-}
-
-tri_status tri_signals_install(void)
+static sigset_t signals_ours(void)
 {
     static const int numbers[] = {SIGTERM, SIGINT, SIGUSR1, SIGUSR2};
-    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
-    sigemptyset(&action.sa_mask);
+    sigset_t set;
+    sigemptyset(&set);
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
-        TRI_TRY(TRI_SYS(sigaction(numbers[i], &action, NULL), "taking over %s",
-                        tri_signals_name(numbers[i])));
-    return TRI_OK;
+        sigaddset(&set, numbers[i]);
+    return set;
+}
+
+static void signals_wait(void *arg)
+{
+    (void)arg;
+    sigset_t set = signals_ours();
+    int n_interrupts = 0;
+    for (;;) {
+        int number = sigwaitinfo(&set, NULL);
+        if (atomic_load(&signals.is_ending)) return;
+        if (number < 0) continue;
+        if (number == SIGUSR1) {
+            atomic_store(&signals.save, true);
+            continue;
+        }
+        int none = 0;
+        atomic_compare_exchange_strong(&signals.stop, &none, number);
+        if (number == SIGINT && ++n_interrupts > 1) _exit(128 + SIGINT);
+    }
+}
+
+tri_status tri_signals_begin(void)
+{
+    sigset_t set = signals_ours();
+    sigset_t before;
+    pthread_sigmask(SIG_BLOCK, &set, &before);
+    tri_status rc = tri_thread_start("signals", signals_wait, NULL, &signals.thread);
+    if (rc != TRI_OK) pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return rc;
+}
+
+void tri_signals_end(void)
+{
+    if (!signals.thread) return;
+    atomic_store(&signals.is_ending, true);
+    kill(getpid(), SIGUSR2);
+    tri_thread_wait(&signals.thread);
+    atomic_store(&signals.is_ending, false);
 }
 
 int tri_signals_received(void)
 {
-    return signals_first;
+    return atomic_load(&signals.stop);
 }
 
 bool tri_signals_take_save(void)
 {
-    bool came = signals_save != 0;
-    if (came) signals_save = 0;
-    return came;
+    return atomic_exchange(&signals.save, false);
 }
 
 const char *tri_signals_name(int number)

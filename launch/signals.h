@@ -8,8 +8,12 @@
 
 #include "runtime/base/status.h"
 
-/* Take these signals over. Not collective. Errors: TRI_EIO. */
-TRI_MUST_USE tri_status tri_signals_install(void);
+/* Take these signals over for the process: a thread waits for them, all others block them. Before
+ * other threads begin, MPI's included: they take over the mask. Not collective. Errors: TRI_ENOMEM. */
+TRI_MUST_USE tri_status tri_signals_begin(void);
+
+/* End the thread; the signals stay blocked. Nothing where none was begun. Not collective. */
+void tri_signals_end(void);
 
 /* The first that came of those that ask to end; 0: none yet. Not collective. */
 int tri_signals_received(void);

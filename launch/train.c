@@ -378,7 +378,7 @@ tri_status tri_cmd_train(const tri_cmd_args *args)
               "train takes a job spec: trireme train JOB.yaml [key=value ...]");
     train_run run = {.session = args->session};
     const char *const *overrides = (const char *const *)args->argv + 2;
-    TRI_TRY(tri_signals_install());
+    TRI_TRY(tri_signals_begin());
     TRI_TRY(
         tri_session_open_job(args->session, args->argv[1], args->argc - 2, overrides, &run.spec));
     TRI_TRY(run_open(&run));
@@ -389,5 +389,6 @@ tri_status tri_cmd_train(const tri_cmd_args *args)
     tri_health_close(&args->session->health);
     tri_job_close(&run.job);
     tri_run_dir_close(&run.dir);
+    tri_signals_end();
     return TRI_OK;
 }

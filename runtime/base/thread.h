@@ -24,7 +24,7 @@ typedef struct tri_cond {
 
 typedef void (*tri_thread_fn)(void *arg);
 
-/* Start a thread. All signals are blocked in it: they belong to the main thread. Not collective.
+/* Start a thread. All signals are blocked in it. Not collective.
  *
  * `name` (up to 15 characters are shown by the system). Keeps: arg, until tri_thread_wait.
  * Errors: TRI_ENOMEM where the system has no more threads.

@@ -5,6 +5,7 @@ after its step with the state saved; one that is killed leaves nothing half-writ
 import os
 import signal
 import sys
+import time
 
 import job
 
@@ -96,6 +97,24 @@ def stop_signals(folder):
     stopped_by(folder, signal.SIGUSR2, to_rank=True)
 
 
+def storm(folder):
+    """Signals at any moment of a step, those of its products too, change nothing."""
+    process = begin(folder, "runs/storm", "train.steps=40", "checkpoint.every=0")
+    while process.poll() is None:
+        for rank in job.ranks_of(process, folder.program):
+            for _ in range(50):
+                try:
+                    os.kill(rank, signal.SIGUSR1)
+                except ProcessLookupError:
+                    break
+                time.sleep(0.0005)
+    done = job.finish(process)
+    assert done.code == 0, f"a job under a storm of signals: {done}"
+    got = folder.steps("runs/storm")
+    want = folder.train(2, "runs/calm", "train.steps=40")
+    assert [step["loss"] for step in got] == [step["loss"] for step in want], "the curve is another"
+
+
 def term(folder):
     """SIGTERM to mpirun, which kills the ranks within a second, while checkpoints are written at
     each second step: whatever is left can be continued from."""
@@ -120,5 +139,5 @@ def killed(folder):
 
 
 if __name__ == "__main__":
-    sys.exit(job.main({"usr1": usr1, "stop_signals": stop_signals, "term": term, "killed": killed},
-                      __doc__))
+    sys.exit(job.main({"usr1": usr1, "stop_signals": stop_signals, "storm": storm, "term": term,
+                       "killed": killed}, __doc__))
