@@ -16,6 +16,7 @@
 #include "kernels/loss.h"
 #include "kernels/norm.h"
 #include "kernels/pointwise.h"
+#include "kernels/scatter.h"
 #include "kernels/update.h"
 
 /* Rows begin .. end and columns left .. right of a matrix: block `part` of its rows. */
@@ -92,6 +93,13 @@ typedef struct tri_simd_factor {
     void (*step)(const tri_factor_args *args, int64_t begin, int64_t end);
 } tri_simd_factor;
 
+typedef struct tri_simd_scatter {
+    /* elements begin .. end: sum of squared differences */
+    double (*add)(const tri_scatter_args *args, int64_t begin, int64_t end);
+    double (*ratio)(int64_t n, const float *squares, const float *x);
+    double (*product)(int64_t n, const float *x, const float *y);
+} tri_simd_scatter;
+
 /* Numbers and what is sent for them (kernels/quantize.h). */
 typedef struct tri_simd_quantized {
     int64_t n;
@@ -123,6 +131,7 @@ typedef struct tri_simd_ops {
     const tri_simd_factor *factor;
     const tri_simd_attention *attention;
     const tri_simd_quantize *quantize;
+    const tri_simd_scatter *scatter;
 } tri_simd_ops;
 
 /* The loops of an instruction set that this processor has. Not collective. */
@@ -139,6 +148,7 @@ const tri_simd_ops *tri_simd_find(tri_isa isa);
     extern const tri_simd_factor tri_simd_factor_##isa;       \
     extern const tri_simd_attention tri_simd_attention_##isa; \
     extern const tri_simd_quantize tri_simd_quantize_##isa;   \
+    extern const tri_simd_scatter tri_simd_scatter_##isa;     \
     extern const tri_simd_ops tri_simd_##isa;
 TRI_SIMD_DECLARE(base)
 TRI_SIMD_DECLARE(avx2)

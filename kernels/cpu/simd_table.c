@@ -18,4 +18,5 @@ const tri_simd_ops TRI_ISA_NAME(tri_simd) = {
     .factor = &TRI_ISA_NAME(tri_simd_factor),
     .attention = &TRI_ISA_NAME(tri_simd_attention),
     .quantize = &TRI_ISA_NAME(tri_simd_quantize),
+    .scatter = &TRI_ISA_NAME(tri_simd_scatter),
 };
