@@ -12,6 +12,9 @@
  * most memory. Not collective. */
 void tri_check_print(const tri_spec *spec, int n_ranks, const tri_job_plan *plans, FILE *stream);
 
+/* Print the learning rate as it is laid out, and what the Step Law suggests. Not collective. */
+void tri_check_rate(const tri_spec *spec, const tri_job_plan *plan, FILE *stream);
+
 /* Bytes in binary units: "512 B", "12.3 MiB". Not collective. Writes: out, which it returns. */
 char *tri_check_bytes(double bytes, char *out, size_t out_bytes);
 

@@ -225,6 +225,7 @@ void tri_check_print(const tri_spec *spec, int n_ranks, const tri_job_plan *plan
         if (total_of(&plans[place]) > total_of(&plans[most])) most = place;
     int rank = most * (n_ranks / spec->parallel.pipeline);
     print_job(spec, n_ranks, &plans[0], stream);
+    tri_check_rate(spec, &plans[0], stream);
     print_mesh(spec, n_ranks, stream);
     print_pipeline(spec, n_ranks, plans, stream);
     print_memory(&plans[most], rank, spec->parallel.pipeline > 1, stream);

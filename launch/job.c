@@ -175,6 +175,7 @@ tri_status tri_job_open(const tri_spec *spec, tri_job_use use, tri_comm *world, 
     job->spec = *spec;
     job->use = use;
     job->world = world;
+    TRI_TRY(tri_spec_lr(spec, &job->lr));
     tri_status kernels = tri_kernels_create(tri_comm_device(world), NULL, &job->kernels);
     TRI_TRY(tri_agree(world, kernels));
     TRI_TRY(tri_job_open_mesh(job, tri_comm_size(world), tri_comm_rank(world)));

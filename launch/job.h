@@ -41,6 +41,7 @@ typedef struct tri_job {
     tri_optim_segment *segments;
     tri_saver *saver; /* training */
     tri_arena *arena;
+    tri_lr lr;
     tri_loader *loader;     /* training part */
     tri_loader *validation; /* held-out part */
     tri_job_counters counters;
@@ -50,12 +51,14 @@ enum { TRI_JOB_MAX_STAGES = 1024 };
 
 /* What a job will need and move, on one rank. */
 typedef struct tri_job_plan {
-    int64_t params; /* elements of the model */
+    int64_t params;      /* elements of the model */
+    int64_t body_params; /* of them, those of neither embeddings nor head */
     size_t bytes[TRI_MEM_KINDS];
     tri_traffic_list messages; /* of a step */
     int64_t accumulation;      /* micro-batches of a step */
     int64_t step_tokens;       /* of the global batch */
     double flops_per_token;
+    tri_lr lr;
     double bubble; /* share of a step in which ranks wait for one another, with equal stages */
     int n_stages;  /* virtual ones */
     tri_model_stage stages[TRI_JOB_MAX_STAGES];

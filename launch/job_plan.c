@@ -64,10 +64,15 @@ static tri_status plan_fill(const tri_job *job, tri_job_plan *out)
                           .step_tokens = spec->batch.sequences * spec->model.context,
                           .flops_per_token =
                               tri_model_flops_per_token(job->model, spec->model.context)};
+    TRI_TRY(tri_spec_lr(spec, &out->lr));
     TRI_TRY(plan_stages(job, out));
     plan_messages(job, &out->messages);
-    for (int i = 0; i < tri_model_params(job->model); i++)
-        out->params += tri_row_elements(tri_state_row(job->state, i));
+    for (int i = 0; i < tri_model_params(job->model); i++) {
+        const tri_row *row = tri_state_row(job->state, i);
+        bool is_body = !row->vocabulary && strncmp(row->name, "param/embed.", 12) != 0;
+        out->params += tri_row_elements(row);
+        out->body_params += is_body ? tri_row_elements(row) : 0;
+    }
     for (int kind = 0; kind < TRI_MEM_KINDS; kind++)
         out->bytes[kind] = tri_arena_bytes(job->arena, (tri_mem_kind)kind);
     out->bytes[TRI_MEM_COMM] += tri_mesh_comm_bytes(job->mesh);

@@ -88,6 +88,10 @@ TRI_MUST_USE tri_status tri_spec_override(tri_spec *spec, int n_overrides,
  * Errors: TRI_EINVAL with keys, reason and the nearest legal values. */
 TRI_MUST_USE tri_status tri_spec_check(tri_spec *spec, int n_ranks);
 
+/* The learning-rate schedule of a spec, laid out. Not collective. Errors: those of tri_lr_make, none for a
+ * checked spec. */
+TRI_MUST_USE tri_status tri_spec_lr(const tri_spec *spec, tri_lr *out);
+
 /* Forget the layout: one model on one rank, replicas for all ranks. For commands that read a job's
  * state elsewhere. tri_spec_check comes next. Not collective. */
 void tri_spec_reset_layout(tri_spec *spec);

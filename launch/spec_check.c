@@ -54,6 +54,16 @@ static tri_status check_data(tri_spec *spec)
     return TRI_OK;
 }
 
+tri_status tri_spec_lr(const tri_spec *spec, tri_lr *out)
+{
+    tri_lr_args args = {.config = &spec->schedule,
+                        .lr = spec->optimizer.lr,
+                        .steps = spec->train.steps,
+                        .sequences = spec->batch.sequences};
+    TRI_TRY(tri_lr_make(&args, out));
+    return TRI_OK;
+}
+
 tri_status tri_spec_check(tri_spec *spec, int n_ranks)
 {
     TRI_CHECK(n_ranks >= 1, TRI_EINVAL, "a job of %d ranks: at least 1 is needed", n_ranks);
@@ -64,7 +74,8 @@ tri_status tri_spec_check(tri_spec *spec, int n_ranks)
     TRI_TRY(tri_model_config_resolve(&checked.model));
     TRI_TRY(tri_spec_check_layout(&checked));
     TRI_TRY(tri_optim_resolve(&checked.optimizer));
-    TRI_TRY(tri_lr_check(&checked.schedule, checked.train.steps));
+    tri_lr lr;
+    TRI_TRY(tri_spec_lr(&checked, &lr));
     *spec = checked;
     return TRI_OK;
 }

@@ -4,6 +4,7 @@
  */
 #include "launch/spec_table.h"
 
+#include "optim/rules.h"
 #include "parallel/context.h"
 #include "parallel/schedule.h"
 
@@ -58,9 +59,9 @@ _Static_assert(offsetof(tri_spec, parallel.zero) ==
             NULL                                                                                  \
     }
 
-static const char *const *decays(void)
+static const char *const *scales(void)
 {
-    static const char *const names[] = {"constant", "cosine", "linear", "wsd", NULL};
+    static const char *const names[] = {"linear", "sqrt", NULL};
     return names;
 }
 
@@ -113,6 +114,7 @@ static const char *const *shard_files(void)
 }
 
 static const int in_order[] = {0, 1, 2};
+static const int scale_values[] = {TRI_RULES_LINEAR, TRI_RULES_SQRT};
 static const int precision_values[] = {TRI_F32, TRI_BF16};
 
 static const tri_field spec_fields[] = {
@@ -236,11 +238,34 @@ static const tri_field spec_fields[] = {
            "Largest global norm of the gradient; 0: not clipped."),
     NUMBER(INT64, schedule.warmup, "0", 0, 1e12, 0, "steps",
            "Time over which the learning rate rises."),
-    CHOICE(schedule.decay, "cosine", decays, 0, "How it falls afterwards."),
-    NUMBER(DOUBLE, schedule.final, "0.1", 0, 1, 0, NULL,
-           "Last learning rate, as a share of the peak."),
-    NUMBER(DOUBLE, schedule.cooldown, "0.2", 0, 1, ABOVE, NULL,
-           "Share of all steps, at the end, over which wsd decays."),
+    NUMBER(DOUBLE, schedule.warmup_share, "0", 0, 1, 0, NULL,
+           "The same as a share of the phase's steps, in place of schedule.warmup."),
+    CHOICE(schedule.decay, "cosine", tri_lr_decays, 0,
+           "How it falls afterwards; wsd and inverse_sqrt have a cooldown at the end."),
+    NUMBER(
+        DOUBLE, schedule.final, "0.1", 0, 1, 0, NULL,
+        "Last learning rate, as a share of the peak (constant, and inverse_sqrt without cooldown: "
+        "unused)."),
+    NUMBER(DOUBLE, schedule.power, "1", 0, 100, ABOVE, NULL, "Exponent of polynomial."),
+    NUMBER(
+        DOUBLE, schedule.cooldown, "auto", 0, 1, ABOVE | AUTO, NULL,
+        "Share of the phase's steps, at its end, over which wsd and inverse_sqrt come down. auto: "
+        "0.2 (wsd), none (inverse_sqrt)."),
+    CHOICE(schedule.cooldown_shape, "linear", tri_lr_shapes, 0, "How they come down."),
+    NUMBER(DOUBLE, schedule.rewarmup_at, "none", 0, 1, ABOVE | BELOW | TRI_FIELD_NONE, NULL,
+           "Share of train.steps after which a second phase begins, with a warm-up and a decay of "
+           "its own. none: one phase."),
+    NUMBER(INT64, schedule.rewarmup, "0", 0, 1e12, 0, "steps", "Warm-up of the second phase."),
+    NUMBER(DOUBLE, schedule.rewarmup_share, "0", 0, 1, 0, NULL,
+           "The same as a share of that phase's steps."),
+    NUMBER(DOUBLE, schedule.rewarmup_peak, "1", 0, 1000, ABOVE, NULL,
+           "Peak of the second phase, as a share of the first one's."),
+    NUMBER(INT64, schedule.scale_from, "none", 1, 1e9, TRI_FIELD_NONE, "sequences",
+           "Batch for which optimizer.lr and shares of warm-up are meant: they are scaled to "
+           "batch.sequences. none: they are meant for it."),
+    ENUM(schedule.scale, "sqrt", scales, scale_values,
+         "How the learning rate follows the batch: sqrt (Adam's kin); linear (sgd). Shares of "
+         "warm-up follow it linearly."),
     NUMBER(INT64, train.steps, NULL, 1, 1e12, 0, "steps",
            "Updates of the whole run; the learning rate is laid out over them."),
     NUMBER(INT64, train.eval_every, "0", 0, 1e12, 0, "steps",

@@ -94,8 +94,7 @@ tri_status tri_train_step(tri_job *job, unsigned wishes, tri_step_result *out)
     if (!isfinite(loss) || !isfinite(norm))
         TRI_TRY(tri_agree(job->world, diverged(step, loss, norm)));
 
-    double lr =
-        job->spec.optimizer.lr * tri_lr_factor(&job->spec.schedule, step, job->spec.train.steps);
+    double lr = tri_lr_at(&job->lr, step);
     hand_to_saver(job, now);
     tri_activity_next(now, "update");
     TRI_TRY(update(job, lr, norm));

@@ -18,9 +18,11 @@ static tri_status print(int ranks, int zero, char *out, size_t out_bytes)
     spec.parallel.zero_stage = zero;
     TRI_TRY(tri_spec_check(&spec, ranks));
     tri_job_plan plan = {.params = 123456,
+                         .body_params = 98304,
                          .accumulation = 24 / 2 / ranks,
                          .step_tokens = 24 * 32,
                          .flops_per_token = 1e6};
+    TRI_TRY(tri_spec_lr(&spec, &plan.lr));
     tri_traffic reduce = {.group = "data x context",
                           .what = "gradients",
                           .ranks = ranks,
@@ -56,6 +58,11 @@ TRI_TEST(numbers_are_there)
         "123k parameters\n",
         "24 sequences = data 2 x micro 2 x 6 accumulated, 768 tokens a step\n",
         "10 steps, 7.68k tokens, 7.68e+09 operations\n",
+        "rate     steps 1 to 10: 0 of warm-up to 0.001, cosine, last 0.0001\n",
+        "step law learning rate 0.00769, batch 95.9 tokens (3 sequences), for 98.3k parameters "
+        "outside "
+        "embeddings and head and 7.68k tokens\n",
+        "; these parameters are outside: an extrapolation\n",
         "  weights            3.00 MiB\n",
         "  total              4.00 MiB\n",
         "  data x context         2  reduce-scatter gradients                    3     5.00 MiB    "
@@ -90,6 +97,7 @@ TRI_TEST(mesh_and_pipeline_are_shown)
     spec.parallel.recompute = 1;
     static tri_job_plan plans[2];
     for (int place = 0; place < 2; place++) {
+        TRI_TRY(tri_spec_lr(&spec, &plans[place].lr));
         plans[place].bubble = 0.125;
         plans[place].n_stages = 2;
         plans[place].stages[0] = (tri_model_stage){.rank = 0, .slots = 2, .first = 0, .layers = 1};
@@ -125,4 +133,42 @@ TRI_TEST(mesh_and_pipeline_are_shown)
     return TRI_OK;
 }
 
-TRI_TEST_MAIN(TRI_TEST_ROW(numbers_are_there), TRI_TEST_ROW(mesh_and_pipeline_are_shown))
+/* Phases, cooldown, scaled batch; a job within the range of the Step Law, and one beyond it. */
+TRI_TEST(rate_is_shown)
+{
+    static const char *const keys[] = {
+        "schedule.decay=wsd",       "schedule.warmup_share=0.02", "schedule.rewarmup_at=0.9",
+        "schedule.scale_from=6",    "schedule.rewarmup=5",        "schedule.cooldown_shape=1-sqrt",
+        "schedule.rewarmup_peak=2", "optimizer.name=lamb",        "train.steps=1000"};
+    tri_spec spec;
+    tri_job_plan plan = {.body_params = 1000000000, .step_tokens = 100000000};
+    TRI_TRY(tri_spec_parse(text, strlen(text), "t", &spec));
+    TRI_TRY(tri_spec_override(&spec, sizeof keys / sizeof keys[0], keys));
+    TRI_TRY(tri_spec_lr(&spec, &plan.lr));
+    char got[2048] = "";
+    FILE *stream = fmemopen(got, sizeof got, "w");
+    tri_check_rate(&spec, &plan, stream);
+    fclose(stream);
+    static const char want[] =
+        "rate     steps 1 to 900: 72 of warm-up to 0.002, wsd, 180 of cooldown (1-sqrt), last "
+        "0.0002\n"
+        "         steps 901 to 1000: 5 of warm-up to 0.004, wsd, 20 of cooldown (1-sqrt), last "
+        "0.0004\n"
+        "         scaled from 0.001 for 6 sequences by the square root rule\n"
+        "step law learning rate 0.00163, batch 1.11M tokens (34616 sequences), for 1.00G "
+        "parameters "
+        "outside embeddings and head and 100G tokens\n"
+        "         fitted with adamw, 59M to 1G such parameters, up to 100G tokens; of lamb it "
+        "knows "
+        "nothing\n";
+    EXPECT(strcmp(got, want) == 0, "%s", got);
+    plan.step_tokens *= 2;
+    stream = fmemopen(got, sizeof got, "w");
+    tri_check_rate(&spec, &plan, stream);
+    fclose(stream);
+    EXPECT(strstr(got, "; these tokens are outside: an extrapolation; of lamb"), "%s", got);
+    return TRI_OK;
+}
+
+TRI_TEST_MAIN(TRI_TEST_ROW(numbers_are_there), TRI_TEST_ROW(rate_is_shown),
+              TRI_TEST_ROW(mesh_and_pipeline_are_shown))

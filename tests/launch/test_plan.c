@@ -81,6 +81,31 @@ TRI_TEST(shares_of_zero)
     return TRI_OK;
 }
 
+/* Weights outside embeddings and head: a tied head and learned positions, then a head of its own; the same
+ * on a rank of a pipeline that has neither. */
+TRI_TEST(body_is_blocks_and_last_norm)
+{
+    static tri_job_plan plan;
+    tri_spec spec;
+    double matrices = 12.0 * HIDDEN * HIDDEN * LAYERS;
+    TRI_TRY(make_spec("pipeline: 4", "bf16", 4, 4, &spec));
+    TRI_TRY(tri_job_plan_make(&spec, 4, 1, &plan));
+    double body = matrices + 13.0 * HIDDEN * LAYERS + 2.0 * HIDDEN;
+    EXPECT((double)plan.body_params == body, "%lld, not %.0f", (long long)plan.body_params, body);
+    EXPECT(plan.params - plan.body_params == (256 + 64) * HIDDEN, "%lld", (long long)plan.params);
+
+    TRI_TRY(make_spec("data: 1", "bf16", 1, 1, &spec));
+    snprintf(spec.model.family, sizeof spec.model.family, "llama");
+    spec.model.tied = 0;
+    spec.model.ffn = 4 * HIDDEN;
+    TRI_TRY(tri_spec_check(&spec, 1));
+    TRI_TRY(tri_job_plan_make(&spec, 1, 0, &plan));
+    body = 16.0 * HIDDEN * HIDDEN * LAYERS + 2.0 * HIDDEN * LAYERS + HIDDEN;
+    EXPECT((double)plan.body_params == body, "%lld, not %.0f", (long long)plan.body_params, body);
+    EXPECT(plan.params - plan.body_params == 2 * 256 * HIDDEN, "%lld", (long long)plan.params);
+    return TRI_OK;
+}
+
 /* Activation bytes of one rank of a pipeline of 4. */
 static tri_status activations(const char *schedule, int micro_batches, int rank, double *out)
 {
@@ -138,5 +163,5 @@ TRI_TEST(stages_cover_the_model)
     return TRI_OK;
 }
 
-TRI_TEST_MAIN(TRI_TEST_ROW(shares_of_zero), TRI_TEST_ROW(activations_follow_the_schedule),
-              TRI_TEST_ROW(stages_cover_the_model))
+TRI_TEST_MAIN(TRI_TEST_ROW(shares_of_zero), TRI_TEST_ROW(body_is_blocks_and_last_norm),
+              TRI_TEST_ROW(activations_follow_the_schedule), TRI_TEST_ROW(stages_cover_the_model))
