@@ -19,7 +19,8 @@ typedef struct job_case {
     const char *load;    /* folder of checkpoints; NULL: fresh weights */
     const char *save;    /* folder to save in at the end; NULL: none */
     double loss[STEPS];  /* of rank 0 */
-    int64_t n_weights;   /* initial weights of the whole model, as rank 0 computes with them */
+    double lr[STEPS];
+    int64_t n_weights; /* initial weights of the whole model, as rank 0 computes with them */
     float weights[MAX_WEIGHTS];
     int64_t allocations; /* of the process, between the second step and the last */
 } job_case;
@@ -78,6 +79,7 @@ static tri_status run_steps(tri_job *job, job_case *c)
         tri_step_result step;
         TRI_TRY(tri_train_step(job, 0, &step));
         if (is_root) c->loss[job->counters.step - 1] = step.loss;
+        if (is_root) c->lr[job->counters.step - 1] = step.lr;
         TRI_TRY(tri_barrier(job->world));
         if (is_root && job->counters.step == c->first + 2) before = tri_alloc_count();
         TRI_TRY(tri_barrier(job->world));
@@ -116,10 +118,13 @@ static tri_status run_case(int ranks, job_case *c)
 static void expect_curve(const job_case *got, const job_case *want, double tolerance,
                          const char *what)
 {
-    for (int64_t s = got->first; s < got->last; s++)
+    for (int64_t s = got->first; s < got->last; s++) {
+        EXPECT(got->lr[s] == want->lr[s], "%s: step %lld has rate %.17g, not %.17g", what,
+               (long long)s + 1, got->lr[s], want->lr[s]);
         EXPECT(fabs(got->loss[s] - want->loss[s]) <= tolerance * want->loss[s],
                "%s: step %lld has loss %.12g, not %.12g", what, (long long)s + 1, got->loss[s],
                want->loss[s]);
+    }
 }
 
 /* Text with some structure, and a spec that trains on it. */
@@ -134,7 +139,8 @@ static tri_status make_yaml(tri_folder *folder, const char *model, char *out, si
              "name: test\nseed: 3\nmodel: {%s, layers: 2, hidden: 32, heads: 4, context: 16}\n"
              "data: {train: %s, format: text, tokenizer: bytes}\n"
              "batch: {sequences: 8, micro: 2}\nparallel: {bucket_mb: 0.01}\n"
-             "optimizer: {name: adamw, lr: 2.0e-3}\nschedule: {warmup: 2}\n"
+             "optimizer: {name: adamw, lr: 1.0e-3}\n"
+             "schedule: {warmup: 2, scale_from: 2, rewarmup_at: 0.75, rewarmup: 1}\n"
              "train: {steps: %d}\n",
              model, tri_folder_at(folder, "text.txt"), STEPS);
     return TRI_OK;
@@ -182,6 +188,10 @@ TRI_TEST(saved_here_continued_there)
     static job_case part;
     whole = (job_case){.yaml = yaml, .last = STEPS};
     TRI_TRY(run_case(1, &whole));
+    /* 8 sequences where 2 are meant; the middle of six steps with a warm-up of two; phase two */
+    EXPECT(whole.lr[0] == 1e-3 && whole.lr[1] == 2e-3 && fabs(whole.lr[3] - 1.1e-3) < 1e-15 &&
+               whole.lr[6] == 2e-3 && fabs(whole.lr[7] - 2e-4) < 1e-15,
+           "%g %g %g %g %g", whole.lr[0], whole.lr[1], whole.lr[3], whole.lr[6], whole.lr[7]);
     const int from_to[][4] = {
         {1, 4, 0, 1},
         {4, 2, 1, 1},

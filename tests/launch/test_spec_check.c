@@ -94,6 +94,10 @@ TRI_TEST(contradictions)
     make(&spec);
     spec.schedule.warmup = 11;
     EXPECT_STATUS(tri_spec_check(&spec, 1), TRI_EINVAL, "warmup");
+    make(&spec);
+    spec.schedule.warmup_share = 0.5;
+    spec.schedule.scale_from = 1;
+    EXPECT_STATUS(tri_spec_check(&spec, 1), TRI_EINVAL, "for batch.sequences");
     return TRI_OK;
 }
 
