@@ -51,13 +51,15 @@ static tri_status open_optimizer(tri_job *job)
     return TRI_OK;
 }
 
+/* Training reads round by round, evaluation in batches. */
 static tri_loader_args loader_args(const tri_job *job, bool validation)
 {
     return (tri_loader_args){.data = &job->spec.data,
                              .seed = job->spec.seed,
                              .length = job->spec.model.context,
                              .vocab = job->spec.model.vocab,
-                             .sequences = job->spec.batch.sequences,
+                             .sequences =
+                                 validation ? job->spec.batch.sequences : job->spec.batch.round,
                              .part = tri_mesh_coord(job->mesh, TRI_AXIS_DATA),
                              .parts = data_parts(job),
                              .validation = validation};
@@ -203,6 +205,11 @@ void tri_job_close(tri_job **out)
     tri_mesh_close(&job->mesh);
     TRI_FREE(job->segments);
     TRI_FREE(*out);
+}
+
+int64_t tri_job_batch(const tri_job *job)
+{
+    return job->spec.batch.sequences;
 }
 
 tri_status tri_job_initialise(tri_job *job)

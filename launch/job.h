@@ -80,6 +80,9 @@ TRI_MUST_USE tri_status tri_job_open(const tri_spec *spec, tri_job_use use, tri_
  * there the process ends. */
 void tri_job_close(tri_job **out);
 
+/* Sequences of the next step, over all ranks: a multiple of the round. Not collective. */
+int64_t tri_job_batch(const tri_job *job);
+
 /* Weights by their initialisers. Collective: world. */
 TRI_MUST_USE tri_status tri_job_initialise(tri_job *job);
 

@@ -29,7 +29,7 @@ tri_status tri_job_open_mesh(tri_job *job, int n_ranks, int rank)
 
 int64_t tri_job_micro_batches(const tri_job *job)
 {
-    return job->spec.batch.sequences / job->spec.parallel.data / job->spec.batch.micro;
+    return job->spec.batch.round / job->spec.parallel.data / job->spec.batch.micro;
 }
 
 /* Attention over the context axis, where there is one. */
@@ -125,7 +125,7 @@ static tri_status join_ends(const tri_job *job, tri_comm **ends)
     return TRI_OK;
 }
 
-/* Visits of units in a step, in order: those of the operations of this rank in the schedule. */
+/* Visits of units in a round, in order: those of the operations of this rank in the schedule. */
 static tri_status list_visits(const tri_job *job, tri_unit_visit **out, int64_t *n_visits)
 {
     static const tri_model_pass_kind kinds[] = {
@@ -205,7 +205,7 @@ static tri_status open_stage(tri_job *job)
                            .schedule = job->schedule,
                            .compute = spec->precision,
                            .micro = spec->batch.micro,
-                           .sequences = spec->batch.sequences / job->spec.parallel.data,
+                           .sequences = spec->batch.round / job->spec.parallel.data,
                            .length = spec->model.context,
                            .separator = spec->data.separator};
     TRI_TRY(tri_stage_create(&args, &job->stage));

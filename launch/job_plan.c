@@ -22,15 +22,14 @@ static void plan_sums(const tri_job *job, tri_traffic_list *out)
     tri_traffic_add(out, &sums);
 }
 
-/* Messages of a step over all axes, and the numbers that all ranks share at its end. */
-static void plan_messages(const tri_job *job, tri_traffic_list *out)
+void tri_job_messages(const tri_job *job, int64_t rounds, int64_t groups, tri_traffic_list *out)
 {
     const tri_spec *spec = &job->spec;
     tri_batch batch = {.sequences = spec->batch.micro,
                        .length = spec->model.context / spec->parallel.context};
-    tri_zero_traffic(job->zero, out);
-    tri_model_traffic(job->model, &batch, tri_job_micro_batches(job), out);
-    tri_stage_traffic(job->stage, out);
+    tri_zero_traffic(job->zero, rounds, groups, out);
+    tri_model_traffic(job->model, &batch, rounds * tri_job_micro_batches(job), out);
+    tri_stage_traffic(job->stage, rounds, out);
     plan_sums(job, out);
     tri_traffic shared = {.group = "world",
                           .ranks = tri_mesh_ranks(job->mesh),
@@ -60,13 +59,15 @@ static tri_status plan_fill(const tri_job *job, tri_job_plan *out)
 {
     const tri_spec *spec = &job->spec;
     int64_t part = spec->batch.sequences / spec->parallel.data;
-    *out = (tri_job_plan){.accumulation = tri_job_micro_batches(job),
+    int64_t round_part = spec->batch.round / spec->parallel.data;
+    int64_t rounds = spec->batch.sequences / spec->batch.round;
+    *out = (tri_job_plan){.accumulation = rounds * tri_job_micro_batches(job),
                           .step_tokens = spec->batch.sequences * spec->model.context,
                           .flops_per_token =
                               tri_model_flops_per_token(job->model, spec->model.context)};
     TRI_TRY(tri_spec_lr(spec, &out->lr));
     TRI_TRY(plan_stages(job, out));
-    plan_messages(job, &out->messages);
+    tri_job_messages(job, rounds, 1, &out->messages);
     for (int i = 0; i < tri_model_params(job->model); i++) {
         const tri_row *row = tri_state_row(job->state, i);
         bool is_body = !row->vocabulary && strncmp(row->name, "param/embed.", 12) != 0;
@@ -78,8 +79,9 @@ static tri_status plan_fill(const tri_job *job, tri_job_plan *out)
     out->bytes[TRI_MEM_COMM] += tri_mesh_comm_bytes(job->mesh);
     out->bytes[TRI_MEM_WORKSPACE] +=
         tri_trace_file_bytes(tri_mesh_ranks(job->mesh), spec->train.trace, 0);
-    int loaders = spec->train.eval_every > 0 ? 2 : 1;
-    out->bytes[TRI_MEM_DATA] += (size_t)loaders * tri_loader_bytes(part, spec->model.context);
+    out->bytes[TRI_MEM_DATA] += tri_loader_bytes(round_part, spec->model.context);
+    if (spec->train.eval_every > 0)
+        out->bytes[TRI_MEM_DATA] += tri_loader_bytes(part, spec->model.context);
     return TRI_OK;
 }
 

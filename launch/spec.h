@@ -18,6 +18,9 @@ typedef struct tri_spec {
     struct {
         int64_t sequences; /* global batch */
         int64_t micro;     /* sequences of one forward pass of a replica */
+        int64_t
+            round; /* what all replicas take through the schedule once; a step is one round or more;
+                              resolved by tri_spec_check */
     } batch;
     struct {
         int data; /* 0: auto = what the other axes leave of the ranks */

@@ -6,8 +6,9 @@
 
 #include <string.h>
 
-static tri_status check_batch(const tri_spec *spec)
+static tri_status check_batch(tri_spec *spec)
 {
+    spec->batch.round = spec->batch.sequences;
     int64_t sequences = spec->batch.sequences;
     int64_t at_once = spec->parallel.data * spec->batch.micro;
     int64_t below = sequences / at_once * at_once;

@@ -152,7 +152,7 @@ static tri_status check_pipeline(const tri_spec *spec)
               spec->parallel.pipeline, spec->parallel.chunks, (long long)stages,
               (long long)spec->model.layers,
               nearest(spec, stages_fit, spec->parallel.pipeline, spec->model.layers, near));
-    int64_t micro_batches = spec->batch.sequences / (spec->parallel.data * spec->batch.micro);
+    int64_t micro_batches = spec->batch.round / (spec->parallel.data * spec->batch.micro);
     int m = 0;
     TRI_TRY(tri_int(micro_batches, &m));
     TRI_TRY(tri_schedule_check(spec->parallel.schedule, spec->parallel.pipeline,

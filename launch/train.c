@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Training. One step, top to bottom: batch, forward and backward of each micro-batch with the
+/* Training. One step, top to bottom: forward and backward of the batch, round by round, with the
  * gradients reduced behind the last one, clip, update of the local shards, gather. Around it the
  * loop: metrics, evaluation, checkpoints, until the last step or until asked to stop.
  */
@@ -27,14 +27,34 @@
 enum { SHARE_LOSS, SHARE_TOKENS, SHARE_SQUARES, SHARE_STOP, SHARE_SAVE, SHARE_WRITTEN, SHARES };
 _Static_assert((int)SHARES == (int)TRI_STEP_SHARES, "the prediction knows how many");
 
-/* Forward and backward of this rank's part of the step: each gradient that is complete goes on its way to
- * the other ranks. */
-static tri_status backward(tri_job *job, const tri_loader_batch *batch, double share[SHARES])
+/* Forward and backward of this rank's part of a round of a batch of so many sequences. In the last one each
+ * gradient that is complete goes on its way to the other ranks. */
+static tri_status run_round(tri_job *job, int64_t batch, bool is_last, double share[SHARES])
 {
+    tri_activity *now = tri_device_activity(tri_comm_device(job->world));
+    tri_loader_batch part;
     int64_t counted = 0;
-    float scale = 1.0f / (float)(job->spec.batch.sequences * batch->length);
-    TRI_TRY(tri_stage_train(job->stage, batch, scale, &share[SHARE_LOSS], &counted));
-    share[SHARE_TOKENS] = (double)counted;
+    tri_activity_next(now, "reading the batch");
+    TRI_TRY(tri_loader_next(job->loader, &part));
+    tri_activity_next(now, "forward and backward");
+    float scale = 1.0f / (float)(batch * part.length);
+    TRI_TRY(tri_stage_train(job->stage, &part, scale, is_last, &share[SHARE_LOSS], &counted));
+    share[SHARE_TOKENS] += (double)counted;
+    return TRI_OK;
+}
+
+/* The gradient of the step's batch, summed over all ranks. */
+static tri_status accumulate(tri_job *job, int64_t batch, double share[SHARES])
+{
+    tri_activity *now = tri_device_activity(tri_comm_device(job->world));
+    int64_t rounds = batch / job->spec.batch.round;
+    tri_activity_begin(now, "clearing gradients");
+    TRI_TRY(tri_zero_begin(job->zero));
+    for (int64_t r = 0; r < rounds; r++)
+        TRI_TRY(run_round(job, batch, r == rounds - 1, share));
+    tri_activity_next(now, "reducing gradients");
+    TRI_TRY(tri_zero_reduce_wait(job->zero));
+    tri_activity_end(now);
     return TRI_OK;
 }
 
@@ -75,15 +95,9 @@ tri_status tri_train_step(tri_job *job, unsigned wishes, tri_step_result *out)
     tri_activity *now = tri_device_activity(device);
     tri_activity_step(now, step);
 
-    tri_loader_batch batch;
-    tri_activity_begin(now, "reading the batch");
-    TRI_TRY(tri_loader_next(job->loader, &batch));
-    tri_activity_next(now, "forward and backward");
-    TRI_TRY(tri_zero_begin(job->zero));
-    TRI_TRY(backward(job, &batch, share));
-    tri_activity_next(now, "reducing gradients");
-    TRI_TRY(tri_zero_reduce_wait(job->zero));
-    tri_activity_next(now, "summing loss and norm");
+    int64_t batch = tri_job_batch(job);
+    TRI_TRY(accumulate(job, batch, share));
+    tri_activity_begin(now, "summing loss and norm");
     share[SHARE_WRITTEN] = tri_saver_done(job->saver);
     TRI_TRY(tri_zero_sum_squares(job->zero, &share[SHARE_SQUARES]));
     TRI_TRY(tri_allreduce(job->world, tri_span_make(share, SHARES, TRI_F64), TRI_SUM, NULL));
@@ -104,7 +118,7 @@ tri_status tri_train_step(tri_job *job, unsigned wishes, tri_step_result *out)
 
     job->counters.step = step;
     job->counters.updates++;
-    job->counters.samples += job->spec.batch.sequences;
+    job->counters.samples += batch;
     job->counters.tokens += (int64_t)share[SHARE_TOKENS];
     *out = (tri_step_result){.loss = loss,
                              .grad_norm = norm,

@@ -42,9 +42,10 @@ struct tri_stage {
     int32_t *tokens, *targets;   /* [sequences, own]: cut */
     int32_t *position, *visible; /* [sequences, own], [sequences, length] */
     tri_model_hooks hooks;
-    /* the step under way */
+    /* the round under way */
     tri_batch batch; /* all its sequences, cut */
     float loss_scale;
+    bool is_last; /* gradients are complete behind it */
     double *loss;
     int64_t *counted;
 };
@@ -270,7 +271,7 @@ static tri_model_pass pass_of(const tri_stage *stage, const tri_op *op)
                             .dropout = true,
                             .gradients = true,
                             .loss_scale = stage->loss_scale,
-                            .last = op->last,
+                            .last = op->last && stage->is_last,
                             .hooks = &stage->hooks,
                             .loss = stage->loss,
                             .counted = stage->counted};
@@ -385,16 +386,17 @@ static void report_loss(const tri_stage *stage, double sum, int64_t n, double *l
 }
 
 tri_status tri_stage_train(tri_stage *stage, const tri_loader_batch *batch, float loss_scale,
-                           double *loss, int64_t *counted)
+                           bool is_last, double *loss, int64_t *counted)
 {
     static const tri_schedule_hooks hooks = {run_op, begin_op};
     TRI_TRY(check_batch(stage, batch));
     TRI_CHECK(batch->sequences == stage->args.sequences, TRI_EINVAL,
-              "a step of %lld sequences; the schedule was made for %lld",
+              "a round of %lld sequences; the schedule was made for %lld",
               (long long)batch->sequences, (long long)stage->args.sequences);
     double sum = 0;
     int64_t n = 0;
     stage->loss_scale = loss_scale;
+    stage->is_last = is_last;
     stage->loss = &sum;
     stage->counted = &n;
     cut_batch(stage, batch, 0, batch->sequences);
@@ -451,7 +453,7 @@ tri_status tri_stage_evaluate(tri_stage *stage, const tri_loader_batch *batch, d
     return TRI_OK;
 }
 
-void tri_stage_traffic(const tri_stage *stage, tri_traffic_list *list)
+void tri_stage_traffic(const tri_stage *stage, int64_t rounds, tri_traffic_list *list)
 {
     const tri_schedule *schedule = stage->args.schedule;
     int64_t bytes = (int64_t)tri_span_bytes(stream_span(stage, NULL));
@@ -462,8 +464,8 @@ void tri_stage_traffic(const tri_stage *stage, tri_traffic_list *list)
         tri_traffic more = {.group = "pipeline",
                             .ranks = 2,
                             .kind = TRI_COLL_SEND,
-                            .calls = 1,
-                            .payload_bytes = bytes};
+                            .calls = rounds,
+                            .payload_bytes = rounds * bytes};
         snprintf(more.what, sizeof more.what, "%s", forward ? "outputs" : "gradients");
         tri_traffic_add(list, &more);
     }

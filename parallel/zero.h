@@ -13,7 +13,8 @@
  *
  * Gradients are summed over the gradient group as each micro-batch completes a unit (where that group
  * is 1: over the optimizer group, behind the last micro-batch), then over the optimizer group, then
- * over its replicas. Where weights are shared, a unit is gathered when it is used, the next one
+ * over its replicas. A step may do this several times, group of micro-batches by group
+ * (tri_zero_next_group): each reduction then gives the sum so far. Where weights are shared, a unit is gathered when it is used, the next one
  * ahead of time. A rank updates its piece of 1/optimizer and publishes it upwards.
  */
 #ifndef TRI_PARALLEL_ZERO_H
@@ -68,7 +69,7 @@ typedef struct tri_zero_args {
     bool is_guest;
     int tied_unit;
     tri_comm *ends;
-    const tri_unit_visit *visits; /* of a step, in order, for the prediction; copied */
+    const tri_unit_visit *visits; /* of a round, in order, for the prediction; copied */
     int64_t n_visits;
 } tri_zero_args;
 
@@ -126,6 +127,11 @@ TRI_MUST_USE tri_status tri_zero_ready(tri_zero *zero, int unit, bool last);
  * was never completed. */
 TRI_MUST_USE tri_status tri_zero_reduce_wait(tri_zero *zero);
 
+/* Behind a reduction, and before more micro-batches of the same step: the next reduction shall give what
+ * was reduced so far and what is still to come. For that each element's sum is kept on one rank of those
+ * whose gradients are added up, and made zero on the others. Not collective. */
+void tri_zero_next_group(tri_zero *zero);
+
 /* *out = sum of squares of the gradient pieces that this rank counts: over the whole mesh, each element
  * once, padding never. fp64. Not collective. */
 TRI_MUST_USE tri_status tri_zero_sum_squares(const tri_zero *zero, double *out);
@@ -136,7 +142,8 @@ TRI_MUST_USE tri_status tri_zero_gather(tri_zero *zero);
 /* After initialisation or a load: compute copies = masters, then gather. Collective over the groups. */
 TRI_MUST_USE tri_status tri_zero_publish(tri_zero *zero);
 
-/* Add the predicted messages of one step. Not collective. */
-void tri_zero_traffic(const tri_zero *zero, tri_traffic_list *list);
+/* Add the predicted messages of a step that repeats the visits `rounds` times and reduces behind each of
+ * `groups` groups of them. Not collective. */
+void tri_zero_traffic(const tri_zero *zero, int64_t rounds, int64_t groups, tri_traffic_list *list);
 
 #endif

@@ -24,13 +24,24 @@ static tri_status clear_pools(tri_zero *zero)
     return TRI_OK;
 }
 
+/* No gradient of what comes is here yet. */
+static void begin_group(tri_zero *zero)
+{
+    for (int b = 0; b < zero->n_buckets; b++)
+        zero->buckets[b].n_missing = zero->buckets[b].n_units;
+    for (int u = 0; u < zero->args.n_units; u++)
+        zero->units[u].is_ready = false;
+    zero_guest *guest = &zero->guest;
+    if (guest->gradient) memset(guest->gradient, 0, (size_t)guest->count * sizeof(float));
+}
+
 tri_status tri_zero_begin(tri_zero *zero)
 {
     TRI_CHECK(zero->args.training, TRI_EBUG, "a step begins on weights without gradients");
     TRI_TRY(clear_pools(zero)); /* of a step that was given up */
+    begin_group(zero);
     for (int b = 0; b < zero->n_buckets; b++) {
         zero_bucket *bucket = &zero->buckets[b];
-        bucket->n_missing = bucket->n_units;
         bucket->has_sum = false;
         if (tri_zero_is_pooled(zero, bucket, ZERO_GRADIENTS))
             continue; /* the first sum is stored */
@@ -39,11 +50,44 @@ tri_status tri_zero_begin(tri_zero *zero)
                                    tri_zero_piece(zero, bucket, ZERO_GRADIENTS));
         memset(kept.data, 0, tri_span_bytes(kept));
     }
-    for (int u = 0; u < zero->args.n_units; u++)
-        zero->units[u].is_ready = false;
-    zero_guest *guest = &zero->guest;
-    if (guest->gradient) memset(guest->gradient, 0, (size_t)guest->count * sizeof(float));
     return TRI_OK;
+}
+
+/* Elements [begin, end) of a bucket, of what is kept here. */
+static void clear_range(const tri_zero *zero, const zero_bucket *bucket, int64_t begin, int64_t end)
+{
+    if (begin >= end) return;
+    tri_span span = tri_zero_gradient_span(zero, bucket, begin, end - begin);
+    memset(span.data, 0, tri_span_bytes(span));
+}
+
+/* Of those ranks whose gradients of a parameter are added up, is this the one that keeps the sum? They are
+ * the replicas of the optimizer group, and neighbours of the tensor axis where their gradients are
+ * partial; tensor ranks that all have the same gradient keep it all. */
+static bool keeps_sum(const tri_zero *zero, const zero_param *param)
+{
+    int neighbour = tri_mesh_coord(zero->args.mesh, TRI_AXIS_TENSOR) % param->tensor_sum;
+    return neighbour == 0 && zero->index < zero->args.group[ZERO_OPTIMIZER];
+}
+
+void tri_zero_next_group(tri_zero *zero)
+{
+    begin_group(zero);
+    for (int b = 0; b < zero->n_buckets; b++) {
+        const zero_bucket *bucket = &zero->buckets[b];
+        int64_t kept = tri_zero_begin_of(zero, bucket, ZERO_GRADIENTS);
+        int64_t n_kept = tri_zero_piece(zero, bucket, ZERO_GRADIENTS);
+        int64_t own = tri_zero_begin_of(zero, bucket, ZERO_OPTIMIZER);
+        int64_t end = own + tri_zero_piece(zero, bucket, ZERO_OPTIMIZER);
+        clear_range(zero, bucket, kept, own);
+        clear_range(zero, bucket, end, kept + n_kept);
+        for (int k = 0; k < bucket->n_params; k++) {
+            const zero_param *param = &zero->params[zero->order[bucket->first + k]];
+            if (keeps_sum(zero, param)) continue;
+            clear_range(zero, bucket, tri_max64(param->offset, own),
+                        tri_min64(param->offset + param->padded, end));
+        }
+    }
 }
 
 /* Begin the hop that a bucket has come to. */

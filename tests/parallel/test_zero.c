@@ -3,50 +3,58 @@
 // TEST ranks=2,4 timeout=120
 /* Sharded parameters on random models over ranks as threads (and as processes). Gradients are small
  * integers and the update is exact, so every legal choice of groups must give one rank's weights bit
- * for bit, whatever is accumulated, tied or partial; and move and keep what was predicted.
+ * for bit, whatever is accumulated, in how many groups it is reduced, tied or partial; and move and keep
+ * what was predicted.
  */
 #include "runtime/base/int.h"
 #include "tests/parallel/zero_rig.h"
 
 enum { STEPS = 2, ROUNDS = 4 };
 
+/* A pass of the schedule. */
+typedef struct step_round {
+    int step, round;
+    bool is_last; /* of its group */
+} step_round;
+
 /* This rank's sample number in a micro-batch. */
-static int sample_of(const zero_rig *rig, int micro)
+static int sample_of(const zero_rig *rig, int round, int micro)
 {
-    return tri_mesh_index(rig->mesh, ZERO_AXES) * rig->c.micro_batches + micro;
+    return rig_samples(rig, round) + tri_mesh_index(rig->mesh, ZERO_AXES) * rig->c.micro_batches +
+           micro;
 }
 
 /* Add what one visit of backward adds to the gradient of a row. */
-static void add_gradient(zero_rig *rig, int row, const rig_visit *visit, int step)
+static void add_gradient(zero_rig *rig, int row, const rig_visit *visit, const step_round *now)
 {
     tri_box box = rig_box(rig, row, false);
     int64_t n = tri_box_elements(&box);
     float *gradient = rig->gradient[row];
     EXPECT(gradient || n == 0, "row %d has no gradient in backward", row);
     int part = tri_mesh_coord(rig->mesh, TRI_AXIS_TENSOR) % rig->sum[row];
-    int sample = sample_of(rig, visit->micro);
+    int sample = sample_of(rig, now->round, visit->micro);
     for (int64_t e = 0; e < n && gradient; e++) {
         int64_t global = rig_global(rig, &box, row, e);
         if (visit->part == 4)
-            gradient[e] += row == 0 ? rig_tied(global, step, sample) : 0;
+            gradient[e] += row == 0 ? rig_tied(global, now->step, sample) : 0;
         else if ((visit->part >> (e % 2)) & 1)
-            gradient[e] += rig_gradient(row, global, step, sample, part);
+            gradient[e] += rig_gradient(row, global, now->step, sample, part);
     }
 }
 
-static void add_guest(zero_rig *rig, const rig_visit *visit, int step)
+static void add_guest(zero_rig *rig, const rig_visit *visit, const step_round *now)
 {
     tri_box box = rig_box(rig, 0, true);
     for (int64_t e = 0; e < tri_box_elements(&box); e++)
-        rig->gradient[0][e] +=
-            rig_tied(rig_global(rig, &box, 0, e), step, sample_of(rig, visit->micro));
+        rig->gradient[0][e] += rig_tied(rig_global(rig, &box, 0, e), now->step,
+                                        sample_of(rig, now->round, visit->micro));
 }
 
 /* How far what is computed with may be from one rank's weights: half a step of each quantisation. */
 static double tolerance(const zero_rig *rig, int step)
 {
     const rig_case *c = &rig->c;
-    double n = c->micro_batches * tri_mesh_product(rig->mesh, ZERO_AXES);
+    double n = rig_samples(rig, rig_rounds(rig));
     double levels = c->gradients == TRI_QUANTIZE_INT4 ? 7 : 127;
     double most = 0, error = 0;
     for (int i = 0; i < rig->n_rows; i++)
@@ -99,30 +107,32 @@ static void expect_weights(zero_rig *rig, int unit, int step)
     }
 }
 
-static tri_status run_visit(zero_rig *rig, int v, int step)
+static tri_status run_visit(zero_rig *rig, int v, const step_round *now)
 {
     const rig_visit *visit = &rig->visits[v];
     tri_unit_need need = rig_need(visit);
     bool has_next = v + 1 < rig->n_visits && (rig_need(&visit[1]) & TRI_NEED_WEIGHTS);
     TRI_TRY(tri_zero_use(rig->zero, visit->unit, need, has_next ? visit[1].unit : -1));
-    if (need & TRI_NEED_WEIGHTS) expect_weights(rig, visit->unit, step);
+    if (need & TRI_NEED_WEIGHTS) expect_weights(rig, visit->unit, now->step);
     int first = rig_first_unit(rig);
     for (int i = 0; i < rig->n_rows && visit->part != 0; i++)
-        if (rig->unit[i] == first + visit->unit) add_gradient(rig, i, visit, step);
+        if (rig->unit[i] == first + visit->unit) add_gradient(rig, i, visit, now);
     bool is_head = visit->is_ready && visit->unit == rig->n_local - 1;
-    if (is_head && rig_is_guest(rig)) add_guest(rig, visit, step);
-    if (visit->is_ready) TRI_TRY(tri_zero_ready(rig->zero, visit->unit, visit->is_last));
+    if (is_head && rig_is_guest(rig)) add_guest(rig, visit, now);
+    bool is_last = visit->is_last && now->is_last;
+    if (visit->is_ready) TRI_TRY(tri_zero_ready(rig->zero, visit->unit, is_last));
     return TRI_OK;
 }
 
-static tri_status expect_norm(zero_rig *rig, int step)
+/* After `rounds` rounds of a step: their sum, each element counted once over all ranks. */
+static tri_status expect_norm(zero_rig *rig, int step, int rounds)
 {
     double squares = 0, want = 0;
     TRI_TRY(tri_zero_sum_squares(rig->zero, &squares));
     TRI_TRY(tri_allreduce(rig->world, tri_span_make(&squares, 1, TRI_F64), TRI_SUM, NULL));
     for (int i = 0; i < rig->n_rows; i++)
         for (int64_t e = 0; e < tri_row_elements(&rig->rows[i]); e++) {
-            double g = rig_total(rig, i, e, step);
+            double g = rig_sum(rig, i, e, step, rig_samples(rig, rounds));
             want += g * g;
         }
     if (!rig->c.gradients) EXPECT(squares == want, "sum of squares %g, not %g", squares, want);
@@ -174,7 +184,7 @@ static tri_coll_stats counted(const zero_rig *rig)
 static void expect_traffic(const zero_rig *rig, const tri_coll_stats *before)
 {
     tri_traffic_list list = {0};
-    tri_zero_traffic(rig->zero, &list);
+    tri_zero_traffic(rig->zero, rig_rounds(rig), rig->c.groups, &list);
     tri_coll_stats after = counted(rig);
     for (int kind = 0; kind < TRI_COLL_KINDS; kind++) {
         int64_t calls = 0, bytes = 0;
@@ -191,14 +201,27 @@ static void expect_traffic(const zero_rig *rig, const tri_coll_stats *before)
     }
 }
 
+static tri_status run_group(zero_rig *rig, int step, int group)
+{
+    int n = rig_group_rounds(rig);
+    for (int r = 0; r < n; r++) {
+        step_round now = {.step = step, .round = group * n + r, .is_last = r == n - 1};
+        for (int v = 0; v < rig->n_visits; v++)
+            TRI_TRY(run_visit(rig, v, &now));
+    }
+    TRI_TRY(tri_zero_reduce_wait(rig->zero));
+    TRI_TRY(expect_norm(rig, step, (group + 1) * n));
+    return TRI_OK;
+}
+
 static tri_status run_step(zero_rig *rig, int step)
 {
     tri_coll_stats before = counted(rig);
     TRI_TRY(tri_zero_begin(rig->zero));
-    for (int v = 0; v < rig->n_visits; v++)
-        TRI_TRY(run_visit(rig, v, step));
-    TRI_TRY(tri_zero_reduce_wait(rig->zero));
-    TRI_TRY(expect_norm(rig, step));
+    for (int group = 0; group < rig->c.groups; group++) {
+        if (group > 0) tri_zero_next_group(rig->zero);
+        TRI_TRY(run_group(rig, step, group));
+    }
     update(rig);
     TRI_TRY(tri_zero_gather(rig->zero));
     expect_traffic(rig, &before);
@@ -298,8 +321,8 @@ static tri_status expect_paper(const zero_rig *rig)
                want);
     }
     tri_traffic_list lists[2] = {0};
-    tri_zero_traffic(rig->zero, &lists[0]);
-    tri_zero_traffic(paper.zero, &lists[1]);
+    tri_zero_traffic(rig->zero, 1, 1, &lists[0]);
+    tri_zero_traffic(paper.zero, 1, 1, &lists[1]);
     EXPECT(memcmp(&lists[0], &lists[1], sizeof lists[0]) == 0, "planned other messages");
     rig_close(&paper);
     return TRI_OK;
@@ -325,12 +348,13 @@ static tri_status run_case(tri_comm *world, const rig_case *c)
         expect_weights(&rig, unit, STEPS);
         TRI_TRY(expect_replicas(&rig, unit));
     }
-    EXPECT(failures == tri_test_failures,
-           "mesh %dx%dx%dx%d, groups %d %d %d, %s, bucket %lld, prefetch %d, %d micro, split %d, "
-           "tied %d, quantised %d %d, seed %u",
-           c->size[0], c->size[1], c->size[2], c->size[3], c->group[0], c->group[1], c->group[2],
-           tri_dtype_name(c->compute), (long long)c->bucket_bytes, c->prefetch, c->micro_batches,
-           c->is_split, c->is_tied, c->weights, c->gradients, c->seed);
+    EXPECT(
+        failures == tri_test_failures,
+        "mesh %dx%dx%dx%d, groups %d %d %d, %s, bucket %lld, prefetch %d, %d micro x %d rounds in "
+        "%d groups, split %d, tied %d, quantised %d %d, seed %u",
+        c->size[0], c->size[1], c->size[2], c->size[3], c->group[0], c->group[1], c->group[2],
+        tri_dtype_name(c->compute), (long long)c->bucket_bytes, c->prefetch, c->micro_batches,
+        rig_rounds(&rig), c->groups, c->is_split, c->is_tied, c->weights, c->gradients, c->seed);
     TRI_TRY(tri_barrier(world));
     rig_close(&rig);
     return TRI_OK;
@@ -354,6 +378,7 @@ static tri_status all_groups(tri_comm *world, const int size[TRI_AXES], unsigned
                 c.bucket_bytes = rig_random(&seed, 2) ? 1 << 24 : 1 + rig_random(&seed, 9000);
                 c.prefetch = (int)rig_random(&seed, 3);
                 c.micro_batches = 1 + (int)rig_random(&seed, 3);
+                c.groups = 1 + (int)rig_random(&seed, 3);
                 c.is_split = rig_random(&seed, 3) == 0;
                 c.is_tied = rig_random(&seed, 2) == 0;
                 c.seed = seed;
@@ -433,6 +458,7 @@ static tri_status wrong_calls(tri_comm *world, void *arg)
         .group = {2, 2,  2 },
         .compute = TRI_F32,
         .micro_batches = 1,
+        .groups = 1,
         .seed = 5
     };
     zero_rig rig;

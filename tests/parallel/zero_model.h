@@ -17,6 +17,7 @@ typedef struct rig_case {
     tri_dtype compute;
     int64_t bucket_bytes;
     int prefetch, micro_batches;
+    int groups; /* of a step, of one round of the micro-batches or two; gradients are reduced behind each */
     bool is_split; /* backward in two parts: of inputs for all units, then of weights */
     bool is_tied;  /* the last unit reads the first parameter, too */
     unsigned seed; /* of the model */
@@ -28,7 +29,7 @@ typedef struct rig_visit {
     int unit, micro;
     unsigned
         part; /* 0: forward; 1, 2 or 3: halves of the gradient; 4: the head's part of the tie */
-    bool is_ready, is_last;
+    bool is_ready, is_last; /* is_last: of the round */
 } rig_visit;
 
 typedef struct zero_rig {
@@ -92,16 +93,39 @@ static inline float rig_tied(int64_t element, int step, int sample)
     return (float)((2 * element + step + 3 * sample) % 5 - 2);
 }
 
-static inline float rig_total(const zero_rig *rig, int row, int64_t element, int step)
+/* Rounds of the schedule in a group, and in a step. */
+static inline int rig_group_rounds(const zero_rig *rig)
 {
-    int n = rig_axis(rig, TRI_AXIS_DATA) * rig_axis(rig, TRI_AXIS_CONTEXT);
+    return 1 + (int)(rig->c.seed % 2);
+}
+
+static inline int rig_rounds(const zero_rig *rig)
+{
+    return rig->c.groups * rig_group_rounds(rig);
+}
+
+/* Samples of `rounds` rounds, each of which takes the next ones of all data ranks. */
+static inline int rig_samples(const zero_rig *rig, int rounds)
+{
+    return rig_axis(rig, TRI_AXIS_DATA) * rig_axis(rig, TRI_AXIS_CONTEXT) * rig->c.micro_batches *
+           rounds;
+}
+
+static inline float rig_sum(const zero_rig *rig, int row, int64_t element, int step, int samples)
+{
     float total = 0;
-    for (int sample = 0; sample < n * rig->c.micro_batches; sample++) {
+    for (int sample = 0; sample < samples; sample++) {
         for (int part = 0; part < rig->sum[row]; part++)
             total += rig_gradient(row, element, step, sample, part);
         if (rig->c.is_tied && row == 0) total += rig_tied(element, step, sample);
     }
     return total;
+}
+
+/* Of the whole step. */
+static inline float rig_total(const zero_rig *rig, int row, int64_t element, int step)
+{
+    return rig_sum(rig, row, element, step, rig_samples(rig, rig_rounds(rig)));
 }
 
 static inline float rig_expected(const zero_rig *rig, int row, int64_t element, int steps)
