@@ -113,8 +113,8 @@ typedef struct tri_ckpt_load_args {
 
 /* Fill the held parts of all rows of these roles. Collective: world; same path, roles and options.
  *
- * The rows of these roles must be those of the checkpoint: same names, shapes and types on any mesh,
- * but for what the options allow: floating types are cast, rounding to nearest even; ids that the checkpoint
+ * The rows of these roles must be those of the checkpoint: same names, shapes and types on any mesh, but for
+ * rows of the role POLICY, which either may lack (data of the job's then stay as they are), and what the options allow: floating types are cast, rounding to nearest even; ids that the checkpoint
  * lacks are filled with zeros, those that the job lacks are left out. Rank 0 logs both.
  * Every block that is read is verified; what no rank reads is not (tri_ckpt_verify reads all). A rank reads
  * the blocks it needs itself; a block that several ranks need is read by each of them.

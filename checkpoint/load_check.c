@@ -143,6 +143,7 @@ static tri_status check_row(const load_check *check, const tri_row *row)
     char have[LOAD_SHAPE_BYTES];
     describe((int)row->dtype, row->n_dims, row->shape, need);
     int64_t index = tri_manifest_find(check->m, row->name);
+    if (index < 0 && row->role == TRI_ROLE_POLICY) return TRI_OK;
     if (index < 0 && row->role == TRI_ROLE_OPTIM) TRI_TRY(other_optimizer(check));
     TRI_CHECK(index >= 0, TRI_EINVAL,
               "checkpoint %s of another model: it has no row '%s', which this job needs as %s",
@@ -181,6 +182,7 @@ static tri_status check_all(const load_check *check)
     for (int64_t i = 0; i < check->m->head.n_rows; i++) {
         const tri_manifest_row *row = &check->m->rows[i];
         if (check->seen[i].is_seen || !tri_load_wants(check->args, row->role)) continue;
+        if (row->role == TRI_ROLE_POLICY) continue;
         if (row->role == TRI_ROLE_OPTIM) TRI_TRY(other_optimizer(check));
         char have[LOAD_SHAPE_BYTES];
         describe(row->dtype, row->n_dims, row->shape, have);

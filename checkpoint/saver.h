@@ -45,7 +45,7 @@ TRI_MUST_USE tri_status tri_saver_declare(tri_saver *saver, tri_arena *arena);
 /* Start to save the rows as they are now. Collective: world; the same dir, step and job_yaml. No save may
  * be under way.
  *
- * Returns when the folder is made and small rows (of the roles data and job) are copied; the others may
+ * Returns when the folder is made and small rows (of the roles data, job and policy) are copied; the others may
  * change only after tri_saver_guard. The first call also plans: who writes what, and where.
  * Errors: TRI_ECOMM, TRI_EPEER: ranks cannot meet. That the save cannot go on (TRI_EIO no folder can be
  * made, or too little space is free; TRI_EBUG rows that do not cover their tensor, or have no memory; TRI_EDIVERGED replicas that differ) is told

@@ -16,7 +16,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { SHOW_TEXT_BYTES = 96, SHOW_FILES = 8, SHOW_ROLES = TRI_ROLE_JOB + 1 };
+enum { SHOW_TEXT_BYTES = 96, SHOW_FILES = 8, SHOW_ROLES = TRI_ROLE_POLICY + 1 };
 
 typedef struct show_options {
     const char *path;
@@ -123,7 +123,8 @@ static void print_job(const show_job *job)
 
 static void print_content(const tri_manifest *m)
 {
-    static const char *const roles[SHOW_ROLES] = {"parameters", "optimizer", "data", "job"};
+    static const char *const roles[SHOW_ROLES] = {"parameters", "optimizer", "data", "job",
+                                                  "policies"};
     char bytes[SHOW_TEXT_BYTES];
     for (int role = 0; role < SHOW_ROLES; role++) {
         int64_t n = 0;

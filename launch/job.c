@@ -230,7 +230,7 @@ static void begin_optimizer(tri_job *job)
 tri_status tri_job_load_part(tri_job *job, const char *path, tri_job_part part)
 {
     static const unsigned params = 1u << TRI_ROLE_PARAM;
-    static const unsigned others = 1u << TRI_ROLE_DATA | 1u << TRI_ROLE_JOB;
+    static const unsigned others = 1u << TRI_ROLE_DATA | 1u << TRI_ROLE_JOB | 1u << TRI_ROLE_POLICY;
     unsigned roles = part == TRI_JOB_BUT_OPTIMIZER ? params | others : 0;
     if (part == TRI_JOB_WEIGHTS || !tri_job_trains(job)) roles = params;
     tri_ckpt_load_args args = {.path = path,

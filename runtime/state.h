@@ -14,8 +14,15 @@
 
 enum { TRI_NAME_BYTES = 96, TRI_STATE_MAX_ROWS = 65536 };
 
-/* Which module owns a row; the first path component of its name in a checkpoint. */
-typedef enum tri_role { TRI_ROLE_PARAM, TRI_ROLE_OPTIM, TRI_ROLE_DATA, TRI_ROLE_JOB } tri_role;
+/* Which module owns a row. POLICY: of what may be switched on and off in the middle of a run (an
+ * adaptive batch): a checkpoint or a job may be without it. */
+typedef enum tri_role {
+    TRI_ROLE_PARAM,
+    TRI_ROLE_OPTIM,
+    TRI_ROLE_DATA,
+    TRI_ROLE_JOB,
+    TRI_ROLE_POLICY
+} tri_role;
 
 typedef enum tri_init_kind { TRI_INIT_ZERO, TRI_INIT_ONE, TRI_INIT_NORMAL } tri_init_kind;
 

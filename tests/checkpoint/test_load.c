@@ -171,6 +171,67 @@ TRI_TEST(another_optimizer_is_named)
     return TRI_OK;
 }
 
+/* The fixture, and with `real_ids` a policy's row of as many numbers beside it. */
+static tri_status with_policy(const load_job *job, const fixture *f, tri_comm *world)
+{
+    enum { MOST = 8 };
+    double before[MOST];
+    double *data = NULL;
+    tri_row row = {
+        .role = TRI_ROLE_POLICY, .dtype = TRI_F64, .n_dims = 1, .shape = {job->real_ids}};
+    snprintf(row.name, sizeof row.name, "batch/controller");
+    int index = 0;
+    if (job->real_ids) {
+        TRI_TRY(tri_alloc((void **)&data, MOST, sizeof(double)));
+        TRI_TRY(tri_state_add(f->state, &row, &index));
+        tri_state_hold(f->state, index, 0, job->real_ids, data);
+    }
+    for (int64_t i = 0; i < job->real_ids; i++)
+        data[i] = 0.5 + (double)i;
+    if (job->scale) { /* saves */
+        tri_ckpt_save_args args = fixture_save_args(f, world, job->dir, LOAD_STEP, 0);
+        return tri_ckpt_save(&args);
+    }
+    fixture_spoil(f);
+    for (int64_t i = 0; i < job->real_ids; i++)
+        before[i] = data[i];
+    tri_status rc = load_newest(job, f, world, NULL);
+    EXPECT(rc == job->code || rc == TRI_EPEER, "load gave %s", tri_status_name(rc));
+    if (rc != TRI_OK)
+        EXPECT(strstr(tri_err_last()->text, job->part), "message '%s'", tri_err_last()->text);
+    tri_err_clear();
+    for (int64_t i = 0; i < job->real_ids && rc == TRI_OK; i++) {
+        double want = job->saved_ids ? 0.5 + (double)i : before[i];
+        EXPECT(memcmp(&data[i], &want, sizeof want) == 0, "number %lld is %g", (long long)i,
+               data[i]);
+    }
+    return TRI_OK;
+}
+
+TRI_TEST(policies_may_be_missing)
+{
+    for (int64_t saved = 0; saved <= 3; saved += 3)
+        for (int64_t wanted = 0; wanted <= 3; wanted += 3)
+            for (int to = 0; to < LAYOUTS; to++) {
+                char dir[64];
+                TRI_TRY(fixture_folder(dir));
+                load_job job = {.layout = layouts[4], .dir = dir, .scale = 1, .body = with_policy};
+                job.real_ids = saved;
+                TRI_TRY(load_run(job));
+                job.layout = layouts[to];
+                job.scale = 0;
+                job.real_ids = wanted;
+                job.saved_ids = saved;
+                TRI_TRY(load_run(job));
+                job.real_ids = 4; /* what is there must fit */
+                job.code = saved ? TRI_EINVAL : TRI_OK;
+                job.part = "row 'batch/controller' is fp64 [3], this job needs fp64 [4]";
+                TRI_TRY(load_run(job));
+                fixture_remove(dir, 1);
+            }
+    return TRI_OK;
+}
+
 static tri_status compare_rows(const load_job *job, const fixture *f, tri_comm *world)
 {
     bool found = false;
@@ -355,7 +416,8 @@ TRI_TEST(what_is_not_read_is_not_verified)
 TRI_TEST_MAIN(TRI_TEST_ROW(floating_types_are_cast), TRI_TEST_ROW(integers_are_not),
               TRI_TEST_ROW(vocabularies_grow_and_shrink),
               TRI_TEST_ROW(only_the_vocabulary_may_differ),
-              TRI_TEST_ROW(another_optimizer_is_named), TRI_TEST_ROW(names_of_rows_are_compared),
+              TRI_TEST_ROW(another_optimizer_is_named), TRI_TEST_ROW(policies_may_be_missing),
+              TRI_TEST_ROW(names_of_rows_are_compared),
               TRI_TEST_ROW(a_file_that_vanishes_is_damage),
               TRI_TEST_ROW(what_is_not_read_is_not_verified),
               TRI_TEST_ROW(a_rank_reads_the_blocks_of_its_boxes))
