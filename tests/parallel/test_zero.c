@@ -8,6 +8,7 @@
  */
 #include "runtime/base/int.h"
 #include "tests/parallel/zero_rig.h"
+#include "tests/parallel/zero_truth.h"
 
 enum { STEPS = 2, ROUNDS = 4 };
 
