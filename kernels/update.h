@@ -65,16 +65,19 @@ typedef enum tri_traffic_way {
     TRI_TRAFFIC_WAYS
 } tri_traffic_way;
 
-/* The streams of an update; a moment that is NULL is no stream. */
+/* The streams of one pass of an update; what is NULL is no stream. */
 typedef struct tri_update_traffic_args {
-    tri_update_range range;
-    float *m, *v;
+    tri_update_range range;           /* gradient: read; weight: read and written; copy: written */
+    void *m, *v;                      /* read and written */
+    tri_dtype moment_type;            /* fp32 or bf16 */
+    bool keeps_weight, keeps_moments; /* they are read alone */
     tri_traffic_way way;
     uint32_t flip; /* bits of the gradient that flip bits of weight and moments; 0: none change */
 } tri_update_traffic_args;
 
-/* Read and write the streams of an update, x ^= gradient & flip: the limit of memory bandwidth that
- * benchmarks compare updates with. The copy becomes the gradient's upper half. Not collective. */
+/* Read and write the streams of an update, x ^= gradient & flip (its upper half where x is bf16): the limit
+ * of memory bandwidth that benchmarks compare updates with. The copy becomes the upper half of the
+ * gradient, of the weight where there is no gradient. Not collective. Errors: TRI_EINVAL. */
 TRI_MUST_USE tri_status tri_update_traffic(tri_kernels *kernels,
                                            const tri_update_traffic_args *args);
 

@@ -21,7 +21,7 @@ const tri_bench *tri_bench_list(void)
          tri_bench_collective                                                                       },
         {"gemm",       "matrix products against oneDNN alone",                  tri_bench_gemm      },
         {"layouts",    "the same batch on other layouts (mpirun -n 2)",         tri_bench_layouts   },
-        {"optimizer",  "AdamW and SGD against the memory bandwidth",            tri_bench_optimizer },
+        {"optimizer",  "steps of every optimizer against the memory bandwidth", tri_bench_optimizer },
         {"scaling",    "one job against independent ones (mpirun -n 2)",        tri_bench_scaling   },
         {"schedule",   "pipeline schedules against the simulator",              tri_bench_schedule  },
         {"step",       "a training step against its own matrix products",       tri_bench_step      },

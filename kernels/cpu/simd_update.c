@@ -239,60 +239,92 @@ static void update(const tri_update_args *args, const tri_simd_scalars *s, bool 
     if (stream) tri_v_fence();
 }
 
-/* x ^= bits, which are 0 for all that the compiler does not know. */
-TRI_INLINE void flip_at(float *x, int64_t i, int64_t lanes, tri_vu bits, bool stream)
+/* The bits of elements, in the upper halves where they are bf16. */
+TRI_INLINE tri_vu bits_at(const void *x, int64_t i, int64_t lanes, bool bf16)
 {
-    tri_vf flipped = (tri_vf)((tri_vu)tri_v_load_f32(x + i, lanes) ^ bits);
-    if (stream)
-        tri_v_stream_f32(x + i, flipped);
-    else
-        tri_v_store_f32(x + i, lanes, flipped);
+    return x ? (tri_vu)tri_v_load(x, i, lanes, bf16) : (tri_vu){0};
 }
 
-/* All streams side by side. */
-TRI_INLINE void traffic_part(const tri_update_traffic_args *args, bool stream, bool stream_copy,
-                             int64_t begin, int64_t end)
+/* x ^= bits, which are 0 for all that the compiler does not know. Returns: x, to be seen by somebody. */
+TRI_INLINE tri_vu visit(void *x, int64_t i, int64_t lanes, tri_vu bits, bool bf16, bool keeps,
+                        bool stream)
+{
+    if (!x) return (tri_vu){0};
+    tri_vu old = bits_at(x, i, lanes, bf16);
+    if (keeps) return old;
+    tri_vu flipped = old ^ bits;
+    tri_vh upper = __builtin_convertvector(flipped >> 16, tri_vh);
+    if (bf16 && stream)
+        tri_v_stream_bits((tri_bf16 *)x + i, upper);
+    else if (bf16)
+        tri_v_store_bits((tri_bf16 *)x + i, lanes, upper);
+    else if (stream)
+        tri_v_stream_f32((float *)x + i, (tri_vf)flipped);
+    else
+        tri_v_store_f32((float *)x + i, lanes, (tri_vf)flipped);
+    return (tri_vu){0};
+}
+
+TRI_INLINE void write_copy(const tri_update_range *range, int64_t i, int64_t lanes, bool stream)
+{
+    const float *from = range->gradient ? range->gradient : range->weight;
+    tri_vh upper = __builtin_convertvector(bits_at(from, i, lanes, false) >> 16, tri_vh);
+    if (stream)
+        tri_v_stream_bits((tri_bf16 *)range->copy + i, upper);
+    else
+        tri_v_store_bits((tri_bf16 *)range->copy + i, lanes, upper);
+}
+
+/* All streams side by side. Returns: something of all that was read alone, so that it is read. */
+TRI_INLINE tri_vu traffic_part(const tri_update_traffic_args *args, bool stream, bool stream_copy,
+                               int64_t begin, int64_t end)
 {
     const tri_update_traffic_args a = *args;
+    const bool bf16 = a.moment_type == TRI_BF16;
+    tri_vu seen = {0};
     for (int64_t i = begin; i < end; i += TRI_V) {
         int64_t lanes = tri_v_lanes(i, end);
-        tri_vf g = tri_v_load_f32(a.range.gradient + i, lanes);
-        tri_vu bits = (tri_vu)g & a.flip;
-        if (a.m) flip_at(a.m, i, lanes, bits, stream);
-        if (a.v) flip_at(a.v, i, lanes, bits, stream);
-        flip_at(a.range.weight, i, lanes, bits, stream);
-        if (!a.range.copy) continue;
-        tri_bf16 *copy = (tri_bf16 *)a.range.copy + i;
-        if (stream_copy)
-            tri_v_stream_bits(copy, __builtin_convertvector((tri_vu)g >> 16, tri_vh));
-        else
-            tri_v_store_bits(copy, lanes, __builtin_convertvector((tri_vu)g >> 16, tri_vh));
+        tri_vu g = bits_at(a.range.gradient, i, lanes, false);
+        seen |= g;
+        seen |= visit(a.m, i, lanes, g & a.flip, bf16, a.keeps_moments, stream);
+        seen |= visit(a.v, i, lanes, g & a.flip, bf16, a.keeps_moments, stream);
+        seen |= visit(a.range.weight, i, lanes, g & a.flip, false, a.keeps_weight, stream);
+        if (a.range.copy) write_copy(&a.range, i, lanes, stream_copy);
     }
+    return seen;
 }
 
 enum { BLOCK = 1024 };
 
 /* One stream after another, block by block. */
-static void traffic_blocks(const tri_update_traffic_args *a, int64_t begin, int64_t end)
+static tri_vu traffic_blocks(const tri_update_traffic_args *a, int64_t begin, int64_t end)
 {
-    float *streams[] = {a->m, a->v, a->range.weight};
+    const bool bf16 = a->moment_type == TRI_BF16;
+    const struct {
+        void *x;
+        bool bf16, keeps;
+    } streams[] = {
+        {a->m,            bf16,  a->keeps_moments},
+        {a->v,            bf16,  a->keeps_moments},
+        {a->range.weight, false, a->keeps_weight },
+    };
     const float *gradient = a->range.gradient;
+    tri_vu seen = {0};
     for (int64_t b = begin; b < end; b += BLOCK) {
         int64_t stop = end - b < BLOCK ? end : b + BLOCK;
-        for (int s = 0; s < 3; s++) {
-            for (int64_t i = b; streams[s] && i < stop; i += TRI_V) {
+        for (int64_t i = b; gradient && i < stop; i += TRI_V)
+            seen |= bits_at(gradient, i, tri_v_lanes(i, stop), false);
+        for (int s = 0; s < 3; s++)
+            for (int64_t i = b; streams[s].x && i < stop; i += TRI_V) {
                 int64_t lanes = tri_v_lanes(i, stop);
-                tri_vu bits = (tri_vu)tri_v_load_f32(gradient + i, lanes) & a->flip;
-                flip_at(streams[s], i, lanes, bits, false);
+                tri_vu bits = bits_at(gradient, i, lanes, false) & a->flip;
+                seen |=
+                    visit(streams[s].x, i, lanes, bits, streams[s].bf16, streams[s].keeps, false);
             }
-        }
-        for (int64_t i = b; a->range.copy && i < stop; i += TRI_V) {
-            int64_t lanes = tri_v_lanes(i, stop);
-            tri_vu g = (tri_vu)tri_v_load_f32(gradient + i, lanes);
-            tri_bf16 *copy = (tri_bf16 *)a->range.copy + i;
-            tri_v_store_bits(copy, lanes, __builtin_convertvector(g >> 16, tri_vh));
-        }
+        for (int64_t i = b; a->range.copy && i < stop; i += TRI_V)
+            write_copy(&a->range, i, tri_v_lanes(i, stop), false);
     }
+    return seen;
 }
 
 /* Is everything that is streamed aligned, and the range whole vectors? */
@@ -306,14 +338,17 @@ static bool is_aligned(const tri_update_traffic_args *a, int64_t begin, int64_t 
 static void traffic(const tri_update_traffic_args *args, int64_t begin, int64_t end)
 {
     bool aligned = is_aligned(args, begin, end);
+    tri_vu seen = {0};
     if (args->way == TRI_TRAFFIC_BLOCKS)
-        traffic_blocks(args, begin, end);
+        seen = traffic_blocks(args, begin, end);
     else if (args->way == TRI_TRAFFIC_STREAM && aligned)
-        traffic_part(args, true, true, begin, end);
+        seen = traffic_part(args, true, true, begin, end);
     else if (args->way == TRI_TRAFFIC_COPY && aligned)
-        traffic_part(args, false, true, begin, end);
+        seen = traffic_part(args, false, true, begin, end);
     else
-        traffic_part(args, false, false, begin, end);
+        seen = traffic_part(args, false, false, begin, end);
+    volatile tri_vu witness = seen;
+    (void)witness;
     tri_v_fence();
 }
 

@@ -138,6 +138,11 @@ static void traffic(const void *work, int64_t begin, int64_t end)
 tri_status tri_update_traffic(tri_kernels *kernels, const tri_update_traffic_args *args)
 {
     TRI_TRY(check("memory traffic", &args->range));
+    TRI_CHECK(args->moment_type == TRI_F32 || args->moment_type == TRI_BF16, TRI_EINVAL,
+              "memory traffic of moments of %s; they are fp32 or bf16",
+              tri_dtype_name(args->moment_type));
+    TRI_CHECK(!args->range.copy || args->range.gradient || args->range.weight, TRI_EINVAL,
+              "memory traffic: a copy of nothing");
     update_work work = {.simd = kernels->simd->update, .traffic = args};
     tri_team_run(kernels, args->range.n, UNIT, tri_team_grain(16), traffic, &work);
     return TRI_OK;

@@ -301,10 +301,10 @@ TRI_TEST(lamb_is_two_halves)
     return TRI_OK;
 }
 
-/* Every way of the loop without arithmetic does the same, on any alignment. */
+/* Every way of the loop without arithmetic does the same, on any alignment, with moments of both types. */
 static tri_status traffic_case(const kernel_case *c)
 {
-    if (c->dtype != TRI_F32) return TRI_OK;
+    bool bf16 = c->dtype == TRI_BF16;
     for (int way = 0; way < TRI_TRAFFIC_WAYS; way++) {
         TRI_AUTO(update_arrays) *a = NULL;
         TRI_TRY(update_arrays_create(&a));
@@ -312,14 +312,17 @@ static tri_status traffic_case(const kernel_case *c)
         for (int64_t begin = 0; begin < 2; begin++) {
             tri_update_traffic_args args = {.range = part_of(a, begin, N - begin),
                                             .m = (float *)a->m->data + begin,
+                                            .moment_type = c->dtype,
                                             .way = (tri_traffic_way)way,
                                             .flip = 0xffffffffu};
+            if (bf16) args.m = (tri_bf16 *)a->m->data + begin;
             TRI_TRY(tri_update_traffic(c->kernels, &args));
         }
         const uint32_t *m = a->m->data;
-        int wrong = m[0] != gradient[0];
+        const tri_bf16 *half = a->m->data;
+        int wrong = bf16 ? half[0] != gradient[0] >> 16 : m[0] != gradient[0];
         for (int i = 1; i < N; i++) /* flipped twice */
-            wrong += m[i] != 0;
+            wrong += bf16 ? half[i] != 0 : m[i] != 0;
         kernel_array_read(a->copy);
         for (int i = 0; i < N; i++)
             wrong += ((tri_bf16 *)a->copy->data)[i] != gradient[i] >> 16;
@@ -331,6 +334,40 @@ static tri_status traffic_case(const kernel_case *c)
 TRI_TEST(traffic_flips_bits)
 {
     TRI_TRY(kernel_cases_run(traffic_case));
+    return TRI_OK;
+}
+
+/* What is to be read alone stays as it is; without a gradient the copy is that of the weight. */
+static tri_status reading_case(const kernel_case *c)
+{
+    if (c->dtype != TRI_F32) return TRI_OK;
+    for (int way = 0; way < TRI_TRAFFIC_WAYS; way++) {
+        TRI_AUTO(update_arrays) *a = NULL;
+        TRI_TRY(update_arrays_create(&a));
+        tri_update_traffic_args args = {.range = part_of(a, 0, N),
+                                        .m = a->m->data,
+                                        .moment_type = TRI_F32,
+                                        .keeps_weight = true,
+                                        .keeps_moments = true,
+                                        .way = (tri_traffic_way)way,
+                                        .flip = 0xffffffffu};
+        args.range.gradient = way % 2 ? NULL : args.range.gradient;
+        TRI_TRY(tri_update_traffic(c->kernels, &args));
+        const uint32_t *from = way % 2 ? a->weight->data : a->gradient->data;
+        int wrong = 0;
+        for (int i = 0; i < N; i++) {
+            wrong += ((const float *)a->weight->data)[i] != a->weight->value[i];
+            wrong += ((const uint32_t *)a->m->data)[i] != 0;
+            wrong += ((tri_bf16 *)a->copy->data)[i] != from[i] >> 16;
+        }
+        EXPECT(wrong == 0, "%s, way %d: %d elements are wrong", c->isa, way, wrong);
+    }
+    return TRI_OK;
+}
+
+TRI_TEST(traffic_reads_alone)
+{
+    TRI_TRY(kernel_cases_run(reading_case));
     return TRI_OK;
 }
 
@@ -398,5 +435,6 @@ TRI_TEST(wrong_arguments_are_refused)
 
 TRI_TEST_MAIN(TRI_TEST_ROW(rules_are_the_papers), TRI_TEST_ROW(cuts_change_nothing),
               TRI_TEST_ROW(bf16_moments_do_not_stand_still), TRI_TEST_ROW(lamb_is_two_halves),
-              TRI_TEST_ROW(traffic_flips_bits), TRI_TEST_ROW(long_ranges_have_the_same_bits),
+              TRI_TEST_ROW(traffic_flips_bits), TRI_TEST_ROW(traffic_reads_alone),
+              TRI_TEST_ROW(long_ranges_have_the_same_bits),
               TRI_TEST_ROW(wrong_arguments_are_refused))
