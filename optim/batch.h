@@ -13,6 +13,7 @@
 #define TRI_OPTIM_BATCH_H
 
 #include "optim/optim.h"
+#include "optim/rules.h"
 
 enum { TRI_BATCH_MIN_GROUPS = 2, TRI_BATCH_MAX_GROUPS = 16 };
 
@@ -32,9 +33,9 @@ typedef enum tri_batch_test {
 
 /* Factor of the learning rate when the batch is k times the first. */
 typedef enum tri_batch_lr {
-    TRI_BATCH_LR_NONE,
-    TRI_BATCH_LR_LINEAR,
-    TRI_BATCH_LR_SQRT
+    TRI_BATCH_LR_NONE = TRI_RULES_NONE,
+    TRI_BATCH_LR_LINEAR = TRI_RULES_LINEAR,
+    TRI_BATCH_LR_SQRT = TRI_RULES_SQRT
 } tri_batch_lr;
 
 /* Names of both, in their order, NULL-terminated. Not collective. */

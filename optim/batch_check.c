@@ -46,15 +46,7 @@ int64_t tri_batch_largest(const tri_batch_config *config)
 double tri_batch_lr_factor(const tri_batch_config *config, int64_t sequences)
 {
     double k = (double)sequences / (double)config->sequences;
-    switch ((tri_batch_lr)config->adaptive.lr) {
-    case TRI_BATCH_LR_NONE:
-        return 1;
-    case TRI_BATCH_LR_LINEAR:
-        return k;
-    case TRI_BATCH_LR_SQRT:
-        return sqrt(k);
-    }
-    return 1;
+    return tri_rules_lr_factor((tri_rules_scale)config->adaptive.lr, k);
 }
 
 /* A batch that must be so many quanta. */

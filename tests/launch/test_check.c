@@ -59,18 +59,15 @@ TRI_TEST(numbers_are_there)
         "24 sequences = data 2 x micro 2 x 6 accumulated, 768 tokens a step\n",
         "10 steps, 7.68k tokens, 7.68e+09 operations\n",
         "rate     steps 1 to 10: 0 of warm-up to 0.001, cosine, last 0.0001\n",
-        "step law learning rate 0.00769, batch 95.9 tokens (3 sequences), for 98.3k parameters "
-        "outside "
-        "embeddings and head and 7.68k tokens\n",
+        "step law learning rate 0.00769, batch 95.9 tokens (3 sequences), for 98.3k parameters ",
+        "outside embeddings and head and 7.68k tokens\n",
         "; these parameters are outside: an extrapolation\n",
         "  weights            3.00 MiB\n",
         "  total              4.00 MiB\n",
-        "  data x context         2  reduce-scatter gradients                    3     5.00 MiB    "
-        " 2.50 "
-        "MiB\n",
-        "  data x context         2  all-gather     weights                      2     1.50 KiB    "
-        " 1.50 "
-        "KiB\n"};
+        "  data x context         2  reduce-scatter gradients                    3     5.00 MiB ",
+        "     5.00 MiB     2.50 MiB\n",
+        "  data x context         2  all-gather     weights                      2     1.50 KiB ",
+        "     1.50 KiB     1.50 KiB\n"};
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
         EXPECT(strstr(got, parts[i]), "no '%s' in\n%s", parts[i], got);
     TRI_TRY(print(2, 0, got, sizeof got));
