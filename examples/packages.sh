@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
-# Sourced by examples/quickstart.sh and tests/run.sh: installs the Debian packages that are missing.
+# Sourced by the examples and tests/run.sh: installs the Debian packages that are missing.
 
 # What each package is for; printed when it is to be installed.
 declare -A package_use=(

@@ -6,6 +6,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source examples/packages.sh
+source examples/build.sh
 
 usage()
 {
@@ -31,23 +32,12 @@ while [ $# -gt 0 ]; do
     esac
     shift
 done
-text=examples/quickstart/data/kjv.txt program=build/quickstart/trireme
 
 # shellcheck disable=SC2086
 install_packages $packages_build bible-kjv
 
-echo "== build: $program"
-mkdir -p build
-cmake -S . -B build/quickstart -G Ninja -DTRI_TESTS=OFF >build/quickstart.log 2>&1 ||
-    { cat build/quickstart.log >&2; echo "error: cmake could not configure the build" >&2; exit 1; }
-ninja -C build/quickstart --quiet trireme
-
-if [ ! -s $text ]; then
-    echo "== text: $text"
-    mkdir -p "$(dirname $text)"
-    bible -f gen1:1-rev22:21 >$text.part
-    mv $text.part $text
-fi
+build_program
+make_text
 
 if [ $fresh = yes ] && [ -e "$run" ]; then
     aside=$run.$(date +%Y%m%d-%H%M%S)
