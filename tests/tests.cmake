@@ -158,6 +158,7 @@ if(TARGET trireme AND NOT TRI_SANITIZE STREQUAL "thread")
         set_tests_properties(cross.few read_checkpoint.looks read_checkpoint.lost
             PROPERTIES SKIP_RETURN_CODE 77)
         set_tests_properties(cross.all PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 1800 LABELS "job;long")
+        tri_add_job_tests(algoperf_small scores draws data quick refused)
         tri_add_job_tests(two_hosts curves counters more_counters overlap)
         set_tests_properties(two_hosts.curves two_hosts.counters two_hosts.more_counters two_hosts.overlap
             PROPERTIES SKIP_RETURN_CODE 77 RUN_SERIAL TRUE)
