@@ -25,8 +25,8 @@ static void plan_sums(const tri_job *job, tri_traffic_list *out)
 void tri_job_messages(const tri_job *job, int64_t rounds, int64_t groups, tri_traffic_list *out)
 {
     const tri_spec *spec = &job->spec;
-    tri_batch batch = {.sequences = spec->batch.micro,
-                       .length = spec->model.context / spec->parallel.context};
+    tri_micro_batch batch = {.sequences = spec->batch.micro,
+                             .length = spec->model.context / spec->parallel.context};
     tri_zero_traffic(job->zero, rounds, groups, out);
     tri_model_traffic(job->model, &batch, rounds * tri_job_micro_batches(job), out);
     tri_stage_traffic(job->stage, rounds, out);

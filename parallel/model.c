@@ -219,7 +219,7 @@ int64_t tri_model_length(const tri_model *model)
     return model->config.context / tri_mesh_size(model->args.mesh, TRI_AXIS_CONTEXT);
 }
 
-tri_layer_call tri_model_call(const tri_model *model, const tri_batch *batch)
+tri_layer_call tri_model_call(const tri_model *model, const tri_micro_batch *batch)
 {
     return (tri_layer_call){
         .kernels = model->args.kernels,
@@ -241,8 +241,8 @@ tri_layer_call tri_model_call(const tri_model *model, const tri_batch *batch)
 
 tri_layer_call tri_model_largest_call(const tri_model *model)
 {
-    return tri_model_call(model, &(tri_batch){.sequences = model->args.micro_batch,
-                                              .length = tri_model_length(model)});
+    return tri_model_call(model, &(tri_micro_batch){.sequences = model->args.micro_batch,
+                                                    .length = tri_model_length(model)});
 }
 
 static void fill_attention(tri_attention_store *store, const tri_attention_store *shared)
@@ -312,7 +312,7 @@ double tri_model_flops_per_token(const tri_model *model, int64_t length)
     return 6.0 * matrix_elements + attention * (double)length;
 }
 
-void tri_model_traffic(const tri_model *model, const tri_batch *batch, int64_t passes,
+void tri_model_traffic(const tri_model *model, const tri_micro_batch *batch, int64_t passes,
                        tri_traffic_list *list)
 {
     tri_layer_call call = tri_model_call(model, batch);

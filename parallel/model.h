@@ -58,14 +58,14 @@ typedef struct tri_model_args {
 
 /* One micro-batch on this rank: rows of sequences * length tokens, where length is the rank's part of a
  * sequence. target < 0 does not count. */
-typedef struct tri_batch {
+typedef struct tri_micro_batch {
     int64_t sequences, length;
     const int32_t *tokens, *targets; /* [sequences, length] */
     const int64_t *sample;   /* [sequences]: numbers in the job's data order, which key dropout */
     const int32_t *index;    /* [length] place in the whole sequence of each token; NULL: itself */
     const int32_t *position; /* [sequences, length] place in the document; NULL: as index says */
     const int32_t *visible;  /* [sequences, whole length] first place that each one sees; NULL: 0 */
-} tri_batch;
+} tri_micro_batch;
 
 /* What a pass tells: before it uses a unit (`next`: the one whose weights come after, -1: unknown), and
  * when the unit's gradients are complete for the micro-batch, but for those of vectors, which are with
@@ -79,7 +79,7 @@ typedef struct tri_model_hooks {
 /* One pass of a micro-batch through a chunk. */
 typedef struct tri_model_pass {
     int chunk, slot;
-    tri_batch batch;
+    tri_micro_batch batch;
     bool dropout; /* a training pass */
     bool
         gradients; /* forward through the head computes the gradient of its input, and the head's */
@@ -175,7 +175,7 @@ TRI_MUST_USE tri_status tri_model_partition(const tri_model_config *config, int 
 
 /* Add the messages of `forwards` and `backwards` passes of a batch through all chunks of this rank, but
  * those between stages. Not collective. */
-void tri_model_traffic(const tri_model *model, const tri_batch *batch, int64_t passes,
+void tri_model_traffic(const tri_model *model, const tri_micro_batch *batch, int64_t passes,
                        tri_traffic_list *list);
 
 #endif

@@ -43,7 +43,7 @@ struct tri_stage {
     int32_t *position, *visible; /* [sequences, own], [sequences, length] */
     tri_model_hooks hooks;
     /* the round under way */
-    tri_batch batch; /* all its sequences, cut */
+    tri_micro_batch batch; /* all its sequences, cut */
     float loss_scale;
     bool is_last; /* gradients are complete behind it */
     double *loss;
@@ -210,13 +210,13 @@ static void cut_batch(tri_stage *stage, const tri_loader_batch *whole, int64_t a
             stage->targets[i * own + j] = targets[place];
         }
     }
-    stage->batch = (tri_batch){.sequences = n,
-                               .length = own,
-                               .tokens = whole->tokens + at * length,
-                               .targets = whole->targets + at * length,
-                               .sample = whole->sample + at,
-                               .position = stage->position,
-                               .visible = stage->visible};
+    stage->batch = (tri_micro_batch){.sequences = n,
+                                     .length = own,
+                                     .tokens = whole->tokens + at * length,
+                                     .targets = whole->targets + at * length,
+                                     .sample = whole->sample + at,
+                                     .position = stage->position,
+                                     .visible = stage->visible};
     if (stage->parts == 1) return;
     stage->batch.tokens = stage->tokens;
     stage->batch.targets = stage->targets;
@@ -224,9 +224,9 @@ static void cut_batch(tri_stage *stage, const tri_loader_batch *whole, int64_t a
 }
 
 /* Micro-batch `micro` of what was cut. */
-static tri_batch micro_batch(const tri_stage *stage, int64_t micro)
+static tri_micro_batch micro_batch(const tri_stage *stage, int64_t micro)
 {
-    tri_batch part = stage->batch;
+    tri_micro_batch part = stage->batch;
     int64_t at = micro * stage->args.micro;
     part.sequences = stage->args.micro;
     part.tokens += at * part.length;

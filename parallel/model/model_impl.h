@@ -149,7 +149,7 @@ TRI_MUST_USE tri_status tri_model_describe(tri_model *model);
 void tri_model_begin(tri_model *model);
 
 /* A call on a batch without dropout. Not collective. */
-tri_layer_call tri_model_call(const tri_model *model, const tri_batch *batch);
+tri_layer_call tri_model_call(const tri_model *model, const tri_micro_batch *batch);
 
 /* The largest call: what buffers are made for. Not collective. */
 tri_layer_call tri_model_largest_call(const tri_model *model);

@@ -90,7 +90,7 @@ static tri_status use_head(const chunk_pass *p)
     return TRI_OK;
 }
 
-static tri_status check_batch(const tri_model *model, const tri_batch *batch)
+static tri_status check_batch(const tri_model *model, const tri_micro_batch *batch)
 {
     int64_t length = tri_model_length(model);
     TRI_CHECK(batch->sequences >= 1 && batch->sequences <= model->args.micro_batch, TRI_EINVAL,

@@ -11,7 +11,7 @@ enum { RIG_TOKENS = 4096, RIG_SAMPLES = 64 };
 typedef struct rig_batch {
     int32_t tokens[RIG_TOKENS], targets[RIG_TOKENS];
     int64_t sample[RIG_SAMPLES];
-    tri_batch batch;
+    tri_micro_batch batch;
 } rig_batch;
 
 /* Fill it: every `skip`-th target does not count (0: all count). */
@@ -26,26 +26,26 @@ static inline void rig_batch_fill(rig_batch *out, int64_t sequences, int64_t len
     }
     for (int64_t s = 0; s < sequences; s++)
         out->sample[s] = 1000 + 7 * s;
-    out->batch = (tri_batch){.sequences = sequences,
-                             .length = length,
-                             .tokens = out->tokens,
-                             .targets = out->targets,
-                             .sample = out->sample};
+    out->batch = (tri_micro_batch){.sequences = sequences,
+                                   .length = length,
+                                   .tokens = out->tokens,
+                                   .targets = out->targets,
+                                   .sample = out->sample};
 }
 
 /* Sequences [first, first + n) of a batch. */
-static inline tri_batch rig_batch_part(const tri_batch *batch, int64_t first, int64_t n)
+static inline tri_micro_batch rig_batch_part(const tri_micro_batch *batch, int64_t first, int64_t n)
 {
     int64_t at = first * batch->length;
-    return (tri_batch){.sequences = n,
-                       .length = batch->length,
-                       .tokens = batch->tokens + at,
-                       .targets = batch->targets + at,
-                       .sample = batch->sample + first};
+    return (tri_micro_batch){.sequences = n,
+                             .length = batch->length,
+                             .tokens = batch->tokens + at,
+                             .targets = batch->targets + at,
+                             .sample = batch->sample + first};
 }
 
 /* Forward and backward of a batch, in one part or two: gradients += , *loss += , *counted += . */
-static inline tri_status rig_train(const model_rig *rig, const tri_batch *batch, float scale,
+static inline tri_status rig_train(const model_rig *rig, const tri_micro_batch *batch, float scale,
                                    const tri_model_hooks *hooks, double *loss, int64_t *counted)
 {
     tri_model_pass pass = {.batch = *batch,
@@ -63,8 +63,8 @@ static inline tri_status rig_train(const model_rig *rig, const tri_batch *batch,
 }
 
 /* Forward alone, without dropout. */
-static inline tri_status rig_evaluate(const model_rig *rig, const tri_batch *batch, double *loss,
-                                      int64_t *counted)
+static inline tri_status rig_evaluate(const model_rig *rig, const tri_micro_batch *batch,
+                                      double *loss, int64_t *counted)
 {
     tri_model_pass pass = {.batch = *batch, .loss = loss, .counted = counted};
     return tri_model_forward(rig->model, &pass);

@@ -148,7 +148,7 @@ static inline double ref_sequence(reference *ref, const int32_t *ids, const int3
 }
 
 /* Sum of the losses of a batch. */
-static inline double ref_loss(reference *ref, const tri_batch *batch)
+static inline double ref_loss(reference *ref, const tri_micro_batch *batch)
 {
     double loss = 0;
     for (int64_t s = 0; s < batch->sequences; s++) {

@@ -35,7 +35,7 @@ static tri_status reference_make(const model_rig *rig, double dropout, reference
 }
 
 /* Gradient of one parameter: central differences of the reference, one element at a time. */
-static void differences(reference *ref, const tri_batch *batch, int param, float *out)
+static void differences(reference *ref, const tri_micro_batch *batch, int param, float *out)
 {
     const double h = 1e-5;
     double *weight = ref->weight + ref->rig->offset[param];
@@ -130,7 +130,7 @@ typedef struct run_result {
     float gradient[32768];
 } run_result;
 
-static tri_status run_split(const model_rig_args *args, const tri_batch *batch, int64_t step,
+static tri_status run_split(const model_rig_args *args, const tri_micro_batch *batch, int64_t step,
                             run_result *out)
 {
     __attribute__((cleanup(model_rig_destroy))) model_rig rig = {0};
@@ -139,7 +139,8 @@ static tri_status run_split(const model_rig_args *args, const tri_batch *batch, 
     out->loss = 0;
     out->counted = 0;
     for (int64_t first = 0; first < batch->sequences; first += step) {
-        tri_batch part = rig_batch_part(batch, first, tri_min64(step, batch->sequences - first));
+        tri_micro_batch part =
+            rig_batch_part(batch, first, tri_min64(step, batch->sequences - first));
         TRI_TRY(rig_train(&rig, &part, 1, NULL, &out->loss, &out->counted));
     }
     int64_t at = 0;

@@ -238,7 +238,7 @@ TRI_TEST(batches_that_do_not_fit)
     rig_batch_fill(&batch, 2, 32, rig.config.vocab, 0);
     double loss = 0;
     int64_t counted = 0;
-    tri_batch wrong = batch.batch;
+    tri_micro_batch wrong = batch.batch;
     wrong.sequences = 3;
     EXPECT_STATUS(rig_evaluate(&rig, &wrong, &loss, &counted), TRI_EINVAL,
                   "a batch of 3 sequences; the model was made for 1 to 2");
