@@ -147,15 +147,16 @@ tri_status tri_batch_restore(tri_batch *batch)
     const tri_batch_config *config = &batch->config;
     if (!has_tests(config)) return TRI_OK;
     double size = batch->state[STATE_BATCH];
+    double quantum = (double)config->adaptive.quantum;
+    TRI_CHECK(
+        size >= 1 && fmod(size, quantum) == 0, TRI_EINVAL,
+        "batch.adaptive.quantum is %.0f, but the batch of the checkpoint is %.0f, no multiple "
+        "of it",
+        quantum, size);
     TRI_CHECK(size <= (double)config->adaptive.max, TRI_EINVAL,
               "batch.adaptive.max is %lld, but the batch of the checkpoint has grown to %.0f; it "
               "must be at least that",
               (long long)config->adaptive.max, size);
-    TRI_CHECK(
-        size >= 1 && fmod(size, (double)config->adaptive.quantum) == 0, TRI_EINVAL,
-        "batch.adaptive.quantum is %lld, but the batch of the checkpoint is %.0f, no multiple "
-        "of it",
-        (long long)config->adaptive.quantum, size);
     if (size < (double)config->sequences) {
         tri_log(TRI_LOG_INFO, "batch %.0f of the checkpoint becomes batch.sequences: %lld", size,
                 (long long)config->sequences);
