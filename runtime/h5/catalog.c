@@ -18,8 +18,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* The child has less time than this of its processor; it may stand still, too. */
-static const double catalog_wait_s = 120;
+/* How long a child may be silent. One that was forked while another thread held a lock of its allocator
+ * (glibc's is made for that, others and the sanitizers' are not) stands still for good, so another is
+ * asked; the last has more time than it may use of its processor. */
+static const double catalog_patience_s[] = {5, 10, 20, 120};
 
 enum {
     CATALOG_PIECE_BYTES = 4096,
@@ -32,13 +34,21 @@ struct tri_h5_catalog {
     int64_t file_bytes;
     tri_h5_entry *entries;
     int64_t n_entries, capacity;
+    double patience_s;
+    bool is_silent; /* the child was, for longer than that */
 };
+
+static void catalog_clear(tri_h5_catalog *catalog)
+{
+    for (int64_t i = 0; i < catalog->n_entries; i++)
+        TRI_FREE(catalog->entries[i].more);
+    catalog->n_entries = 0;
+}
 
 void tri_h5_catalog_destroy(tri_h5_catalog **catalog)
 {
     if (!*catalog) return;
-    for (int64_t i = 0; i < (*catalog)->n_entries; i++)
-        TRI_FREE((*catalog)->entries[i].more);
+    catalog_clear(*catalog);
     if ((*catalog)->fd >= 0) close((*catalog)->fd);
     TRI_FREE((*catalog)->entries);
     TRI_FREE((*catalog)->path);
@@ -46,13 +56,14 @@ void tri_h5_catalog_destroy(tri_h5_catalog **catalog)
 }
 
 /* All of `n` bytes of the pipe; false where it ends before. */
-static bool catalog_receive(int pipe, void *data, int64_t n)
+static bool catalog_receive(tri_h5_catalog *catalog, int pipe, void *data, int64_t n)
 {
     char *at = data;
     while (n > 0) {
         struct pollfd ready = {.fd = pipe, .events = POLLIN};
-        int any = poll(&ready, 1, (int)(catalog_wait_s * 1000));
+        int any = poll(&ready, 1, (int)(catalog->patience_s * 1000));
         if (any < 0 && errno == EINTR) continue;
+        catalog->is_silent = any == 0;
         if (any <= 0) return false;
         ssize_t got = read(pipe, at, (size_t)n);
         if (got < 0 && errno == EINTR) continue;
@@ -188,7 +199,7 @@ static tri_status catalog_add(tri_h5_catalog *catalog, const tri_h5_record *reco
     *entry = (tri_h5_entry){.record = *record};
     if (record->n_bytes) TRI_TRY(tri_alloc((void **)&entry->more, 1, (size_t)record->n_bytes));
     catalog->n_entries++;
-    TRI_CHECK(catalog_receive(pipe, entry->more, record->n_bytes), TRI_EFORMAT,
+    TRI_CHECK(catalog_receive(catalog, pipe, entry->more, record->n_bytes), TRI_EFORMAT,
               "%s is not an intact HDF5 file: HDF5 did not survive it", catalog->path);
     return catalog_check_entry(catalog, entry);
 }
@@ -207,7 +218,7 @@ static tri_status catalog_take(tri_h5_catalog *catalog, int pipe)
 {
     for (;;) {
         tri_h5_record record;
-        TRI_CHECK(catalog_receive(pipe, &record, (int64_t)sizeof record), TRI_EFORMAT,
+        TRI_CHECK(catalog_receive(catalog, pipe, &record, (int64_t)sizeof record), TRI_EFORMAT,
                   "%s is not an intact HDF5 file: HDF5 did not survive it", catalog->path);
         if (!record.is_end) {
             TRI_TRY(catalog_add(catalog, &record, pipe));
@@ -233,13 +244,9 @@ static tri_status catalog_open(const char *path, tri_h5_catalog *catalog)
     return TRI_OK;
 }
 
-tri_status tri_h5_catalog_create(const char *path, tri_h5_catalog **out)
+/* Ask one child. */
+static tri_status catalog_ask(tri_h5_catalog *catalog)
 {
-    TRI_AUTO(tri_h5_catalog) *catalog = NULL;
-    TRI_TRY(TRI_NEW(&catalog));
-    catalog->fd = -1;
-    TRI_TRY(tri_alloc_string(path, &catalog->path));
-    TRI_TRY(catalog_open(path, catalog));
     int pipe = -1;
     int child = -1;
     TRI_TRY(tri_h5_survey_start(catalog->fd, catalog->file_bytes, &pipe, &child));
@@ -248,6 +255,26 @@ tri_status tri_h5_catalog_create(const char *path, tri_h5_catalog **out)
     kill(child, SIGKILL); /* where it was not heard out, or stands still */
     while (waitpid(child, NULL, 0) == -1 && errno == EINTR)
         continue;
+    return rc;
+}
+
+tri_status tri_h5_catalog_create(const char *path, tri_h5_catalog **out)
+{
+    enum { TRIES = sizeof catalog_patience_s / sizeof catalog_patience_s[0] };
+    TRI_AUTO(tri_h5_catalog) *catalog = NULL;
+    TRI_TRY(TRI_NEW(&catalog));
+    catalog->fd = -1;
+    TRI_TRY(tri_alloc_string(path, &catalog->path));
+    TRI_TRY(catalog_open(path, catalog));
+    tri_status rc = TRI_OK;
+    int tries = 0;
+    do {
+        tri_err_clear();
+        catalog_clear(catalog);
+        catalog->patience_s = catalog_patience_s[tries];
+        catalog->is_silent = false;
+        rc = catalog_ask(catalog);
+    } while (catalog->is_silent && ++tries < TRIES);
     TRI_TRY(rc);
     *out = TRI_MOVE(catalog);
     return TRI_OK;
