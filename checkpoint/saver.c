@@ -312,6 +312,23 @@ tri_status tri_saver_finish(tri_saver *saver, tri_saver_outcome *outcome, tri_er
     return TRI_OK;
 }
 
+tri_status tri_saver_drop(tri_saver *saver)
+{
+    tri_saver_outcome outcome = TRI_SAVER_GOES_ON;
+    tri_err failure = {.code = TRI_OK};
+    if (saver->phase == SAVER_COMMITTING) return tri_saver_finish(saver, &outcome, &failure);
+    if (saver->phase == SAVER_WRITING) {
+        double start_s = tri_clock_s();
+        atomic_store(&saver->is_abandoned, true);
+        if (saver_wait(saver) != TRI_OK) tri_err_clear(); /* it says that it was given up */
+        atomic_store(&saver->is_abandoned, false);
+        TRI_TRY(tri_barrier(saver->args.world)); /* nobody writes where rank 0 removes */
+        saver->stall_s += tri_clock_s() - start_s;
+    }
+    saver_give_up(saver);
+    return TRI_OK;
+}
+
 int64_t tri_saver_step(const tri_saver *saver)
 {
     return saver->head.step;

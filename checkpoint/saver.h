@@ -85,6 +85,14 @@ TRI_MUST_USE tri_status tri_saver_advance(tri_saver *saver, tri_saver_outcome *o
 TRI_MUST_USE tri_status tri_saver_finish(tri_saver *saver, tri_saver_outcome *outcome,
                                          tri_err *failure);
 
+/* Give up the save under way, if any: what it saves is not to be kept. Collective: world.
+ *
+ * Earlier checkpoints are as they were; the next save can begin. Waits for what the writers have in hand. Not for
+ * one that tri_saver_advance has taken on: that may be committed already, and is finished here.
+ * Errors: TRI_ECOMM, TRI_EPEER: ranks cannot meet.
+ */
+TRI_MUST_USE tri_status tri_saver_drop(tri_saver *saver);
+
 /* The step of the save under way, or of the last one; -1: none yet. Not collective. */
 int64_t tri_saver_step(const tri_saver *saver);
 

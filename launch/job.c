@@ -85,18 +85,28 @@ static tri_status open_data(tri_job *job)
     return TRI_OK;
 }
 
+/* Numbers that all ranks have alike become a row. */
+static tri_status export_numbers(tri_job *job, const char *name, tri_span numbers)
+{
+    tri_row row = {
+        .role = TRI_ROLE_JOB, .dtype = numbers.dtype, .n_dims = 1, .shape = {numbers.count}};
+    int index = 0;
+    snprintf(row.name, sizeof row.name, "%s", name);
+    TRI_TRY(tri_state_add(job->state, &row, &index));
+    tri_state_hold(job->state, index, 0, numbers.count, numbers.data);
+    return TRI_OK;
+}
+
 static tri_status export_counters(tri_job *job)
 {
     if (!tri_job_trains(job)) return TRI_OK;
-    tri_row row = {.name = "job/counters",
-                   .role = TRI_ROLE_JOB,
-                   .dtype = TRI_I64,
-                   .n_dims = 1,
-                   .shape = {JOB_COUNTERS}};
-    int index = 0;
-    TRI_TRY(tri_state_add(job->state, &row, &index));
-    tri_state_hold(job->state, index, 0, JOB_COUNTERS, &job->counters);
-    return TRI_OK;
+    tri_stability *stability = &job->stability;
+    TRI_TRY(
+        export_numbers(job, "job/counters", tri_span_make(&job->counters, JOB_COUNTERS, TRI_I64)));
+    TRI_TRY(export_numbers(job, "job/stability",
+                           tri_span_make(stability, TRI_STABILITY_NUMBERS, TRI_I64)));
+    return export_numbers(job, "job/stability.mean",
+                          tri_span_make(&stability->mean_log2, 1, TRI_F64));
 }
 
 static tri_status open_saver(tri_job *job)

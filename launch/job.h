@@ -12,11 +12,12 @@
 
 /* Counters of a job, a row of the state table ("job/counters"). */
 typedef struct tri_job_counters {
-    int64_t step;    /* updates done */
-    int64_t samples; /* sequences consumed */
-    int64_t tokens;  /* target tokens consumed */
+    int64_t step;    /* batches consumed: updates, and skipped ones */
+    int64_t samples; /* sequences consumed by these */
+    int64_t tokens;  /* target tokens likewise */
     int64_t
-        updates; /* that the optimizer's states have seen: fewer than step where they began anew */
+        updates; /* that the optimizer's states have seen: fewer than step where some were skipped,
+                        or the states began anew */
 } tri_job_counters;
 
 typedef enum tri_job_use {
@@ -45,6 +46,7 @@ typedef struct tri_job {
     tri_loader *loader;     /* training part */
     tri_loader *validation; /* held-out part */
     tri_job_counters counters;
+    tri_stability stability; /* rows "job/stability", "job/stability.mean" */
 } tri_job;
 
 enum { TRI_JOB_MAX_STAGES = 1024 };

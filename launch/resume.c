@@ -5,6 +5,7 @@
 #include "launch/resume.h"
 
 #include "checkpoint/ckpt.h"
+#include "checkpoint/folder.h"
 #include "launch/checkpoint.h"
 #include "runtime/base/log.h"
 
@@ -80,12 +81,15 @@ static tri_status try_one(tri_job *job, const tri_ckpt_info *info, tri_job_part 
     return TRI_OK;
 }
 
-/* The newest sound checkpoint in `dir`. Writes: *found, path, *part. */
-static tri_status load_newest(tri_job *job, const char *dir, tri_job_part *part, bool *found,
-                              char path[TRI_CKPT_PATH_BYTES])
+/* The newest sound checkpoint in `dir`, not above sequence number `most`. Writes: *found, path, *part. */
+static tri_status load_newest(tri_job *job, const char *dir, uint64_t most, tri_job_part *part,
+                              bool *found, char path[TRI_CKPT_PATH_BYTES])
 {
     TRI_AUTO(resume_info) info = {.step = -1};
-    TRI_TRY(tri_ckpt_find_newest(dir, job->world, found, &info));
+    if (most == UINT64_MAX)
+        TRI_TRY(tri_ckpt_find_newest(dir, job->world, found, &info));
+    else
+        TRI_TRY(tri_ckpt_find_older(dir, most + 1, job->world, found, &info));
     bool seen = *found;
     while (*found) {
         bool damaged = true;
@@ -108,7 +112,7 @@ static tri_status resume_own(tri_job *job, const char *checkpoints, bool *found)
 {
     char path[TRI_CKPT_PATH_BYTES];
     tri_job_part part = TRI_JOB_ALL;
-    TRI_TRY(load_newest(job, checkpoints, &part, found, path));
+    TRI_TRY(load_newest(job, checkpoints, UINT64_MAX, &part, found, path));
     if (!*found || !is_root(job)) return TRI_OK;
     tri_log(TRI_LOG_INFO, "resumed after step %lld from %s%s", (long long)job->counters.step, path,
             part == TRI_JOB_BUT_OPTIMIZER
@@ -144,7 +148,7 @@ static tri_status begin_from(tri_job *job, const char *from)
     if (is_one)
         TRI_TRY(tri_job_load_part(job, path, part));
     else
-        TRI_TRY(load_newest(job, dir, &part, &found, path));
+        TRI_TRY(load_newest(job, dir, UINT64_MAX, &part, &found, path));
     TRI_CHECK(
         found, TRI_EIO,
         "checkpoint.init_from: there is no checkpoint at %s: neither manifest.h5 in it, nor a "
@@ -153,6 +157,64 @@ static tri_status begin_from(tri_job *job, const char *from)
     if (is_root(job))
         tri_log(TRI_LOG_INFO, "began with the weights of %s (checkpoint.init_from), all else anew",
                 path);
+    return TRI_OK;
+}
+
+/* *sequence: of the newest checkpoint whose step is at most `most`; of the newest of all, where every one is
+ * of a later step. It is there: the run began with one. */
+static tri_status find_proven(const tri_job *job, const char *dir, int64_t most, uint64_t *sequence)
+{
+    TRI_AUTO(resume_info) info = {.step = -1};
+    bool found = false;
+    TRI_TRY(tri_ckpt_find_newest(dir, job->world, &found, &info));
+    TRI_CHECK(found, TRI_EIO,
+              "stability.policy rollback: there is no checkpoint left in %s to go back to", dir);
+    *sequence = info.sequence;
+    while (found && info.step > most) {
+        uint64_t above = info.sequence;
+        tri_ckpt_info_fini(&info);
+        TRI_TRY(tri_ckpt_find_older(dir, above, job->world, &found, &info));
+    }
+    if (found) *sequence = info.sequence;
+    return TRI_OK;
+}
+
+/* What the job has given up is not to be resumed from. */
+static tri_status remove_newer(const tri_job *job, const char *dir, uint64_t sequence)
+{
+    for (;;) {
+        TRI_AUTO(resume_info) info = {.step = -1};
+        bool found = false;
+        TRI_TRY(tri_ckpt_find_newest(dir, job->world, &found, &info));
+        if (!found || info.sequence <= sequence) return TRI_OK;
+        const char *slash = strrchr(info.path, '/');
+        tri_status rc = TRI_OK;
+        if (is_root(job)) rc = tri_folder_remove(dir, slash ? slash + 1 : info.path, NULL);
+        TRI_TRY(tri_agree(job->world, rc));
+    }
+}
+
+tri_status tri_resume_back(tri_job *job, const char *checkpoints, char path[TRI_CKPT_PATH_BYTES])
+{
+    int64_t end = tri_loader_consumed(job->loader);
+    int64_t failed = job->counters.step + 1;
+    tri_stability before = job->stability;
+    tri_job_part part = TRI_JOB_ALL;
+    uint64_t sequence = 0;
+    bool found = false;
+    TRI_TRY(find_proven(job, checkpoints, failed - 2, &sequence));
+    TRI_TRY(load_newest(job, checkpoints, sequence, &part, &found, path));
+    TRI_TRY(remove_newer(job, checkpoints, sequence));
+    int64_t begin = tri_loader_consumed(job->loader);
+    TRI_TRY(tri_agree(job->world, tri_loader_seek(job->loader, end)));
+    tri_stability_go_on(&job->stability, &before, begin, end);
+    return TRI_OK;
+}
+
+tri_status tri_resume_has(tri_job *job, const char *checkpoints, bool *found)
+{
+    TRI_AUTO(resume_info) info = {.step = -1};
+    TRI_TRY(tri_ckpt_find_newest(checkpoints, job->world, found, &info));
     return TRI_OK;
 }
 

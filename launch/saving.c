@@ -34,7 +34,8 @@ static bool is_due(const tri_saving *saving, const tri_step_result *step)
 {
     int64_t every = saving->job->spec.checkpoint.every;
     int64_t at = saving->job->counters.step;
-    return (every > 0 && at % every == 0) || (step->save && at > saving->last_step + 1);
+    bool is_turn = every > 0 && at % every == 0 && step->verdict != TRI_VERDICT_ROLLBACK;
+    return is_turn || saving->is_postponed || (step->save && at > saving->last_step + 1);
 }
 
 /* What became of a save. */
@@ -77,13 +78,28 @@ static tri_status begin(tri_saving *saving, bool waits, bool is_last)
     return waits ? finish(saving, is_last) : TRI_OK;
 }
 
+tri_status tri_saving_now(tri_saving *saving)
+{
+    return begin(saving, true, true);
+}
+
+tri_status tri_saving_settle(tri_saving *saving)
+{
+    tri_saver *saver = saving->job->saver;
+    if (tri_saver_step(saver) == saving->job->counters.step) return tri_saver_drop(saver);
+    return finish(saving, false);
+}
+
 tri_status tri_saving_step(tri_saving *saving, const tri_step_result *step, bool is_last)
 {
     tri_activity *now = tri_device_activity(tri_comm_device(saving->job->world));
     bool waits = is_last || !saving->job->spec.checkpoint.async;
     tri_activity_begin(now, "checkpoint");
-    if (step->is_written) TRI_TRY(advance(saving));
-    if (is_last || is_due(saving, step)) TRI_TRY(begin(saving, waits, is_last));
+    bool is_good = step->verdict == TRI_VERDICT_GOOD;
+    bool due = is_due(saving, step);
+    if (step->is_written && is_good) TRI_TRY(advance(saving));
+    saving->is_postponed = due && !is_good;
+    if (is_last || (due && is_good)) TRI_TRY(begin(saving, waits, is_last));
     tri_activity_end(now);
     return TRI_OK;
 }

@@ -5,6 +5,7 @@
 #ifndef TRI_LAUNCH_SPEC_H
 #define TRI_LAUNCH_SPEC_H
 
+#include "launch/stability.h"
 #include "optim/lr.h"
 #include "optim/optim.h"
 #include "parallel/model.h"
@@ -50,6 +51,7 @@ typedef struct tri_spec {
         double hang_seconds; /* 0: never */
         int64_t trace;       /* steps in trace.json; 0: none */
     } train;
+    tri_stability_config stability;
     struct {
         int64_t every;        /* steps; 0: only at the end */
         double every_seconds; /* 0: never for the time that has passed */

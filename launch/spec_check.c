@@ -65,6 +65,17 @@ tri_status tri_spec_lr(const tri_spec *spec, tri_lr *out)
     return TRI_OK;
 }
 
+static tri_status check_stability(const tri_spec *spec)
+{
+    TRI_TRY(tri_stability_check(&spec->stability));
+    TRI_CHECK(spec->stability.policy != TRI_STABILITY_ROLLBACK || spec->checkpoint.every > 0 ||
+                  spec->checkpoint.every_seconds > 0,
+              TRI_EINVAL,
+              "stability.policy: rollback goes to the newest checkpoint, but the job makes none on "
+              "its way: set checkpoint.every or checkpoint.every_seconds above 0");
+    return TRI_OK;
+}
+
 tri_status tri_spec_check(tri_spec *spec, int n_ranks)
 {
     TRI_CHECK(n_ranks >= 1, TRI_EINVAL, "a job of %d ranks: at least 1 is needed", n_ranks);
@@ -75,6 +86,7 @@ tri_status tri_spec_check(tri_spec *spec, int n_ranks)
     TRI_TRY(tri_model_config_resolve(&checked.model));
     TRI_TRY(tri_spec_check_layout(&checked));
     TRI_TRY(tri_optim_resolve(&checked.optimizer));
+    TRI_TRY(check_stability(&checked));
     tri_lr lr;
     TRI_TRY(tri_spec_lr(&checked, &lr));
     *spec = checked;

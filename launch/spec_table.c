@@ -113,6 +113,12 @@ static const char *const *shard_files(void)
     return names;
 }
 
+static const char *const *policies(void)
+{
+    static const char *const names[] = {"stop", "skip", "rollback", NULL};
+    return names;
+}
+
 static const int in_order[] = {0, 1, 2};
 static const int scale_values[] = {TRI_RULES_LINEAR, TRI_RULES_SQRT};
 static const int precision_values[] = {TRI_F32, TRI_BF16};
@@ -281,6 +287,17 @@ static const tri_field spec_fields[] = {
            "0: never."),
     NUMBER(INT64, train.trace, "0", 0, 1e6, 0, "steps",
            "Steps, after the first, that trace.json of the run's folder shows; 0: none."),
+    ENUM(stability.policy, "stop", policies, in_order,
+         "What is done with a gradient that is not finite or explodes: stop the job; skip the "
+         "update; "
+         "rollback to the newest checkpoint, and on with other samples."),
+    NUMBER(DOUBLE, stability.spike, "0", 0, 1e9, 0, NULL,
+           "A gradient explodes when its norm is above so many times the geometric mean of those "
+           "before it; above 1. 0: none does, as long as it is finite."),
+    NUMBER(INT64, stability.window, "100", 1, 1e9, 0, "steps",
+           "Length of that mean; no gradient explodes before so many steps."),
+    NUMBER(INT, stability.max_in_row, "5", 1, 1e6, 0, NULL,
+           "Skips, or rollbacks, in a row; when they are of no help, the job stops."),
     NUMBER(INT64, checkpoint.every, "0", 0, 1e12, 0, "steps",
            "Time between checkpoints; 0: only at the end."),
     NUMBER(DOUBLE, checkpoint.every_seconds, "0", 0, 1e9, 0, "seconds",

@@ -65,22 +65,41 @@ static void hand_to_saver(tri_job *job, tri_activity *now)
     tri_saver_guard(job->saver);
 }
 
-static tri_status diverged(int64_t step, double loss, double norm)
+/* Is the update to be made? The same on all ranks, which meet once more only to give one report. */
+static tri_status judge(tri_job *job, int64_t step, tri_step_result *out)
 {
-    TRI_FAIL(TRI_EDIVERGED,
-             "step %lld: loss %g, gradient norm %g; weights are as after step %lld; a smaller "
-             "optimizer.lr or a longer schedule.warmup may help",
-             (long long)step, loss, norm, (long long)(step - 1));
+    const tri_stability_config *config = &job->spec.stability;
+    tri_stability_step numbers = {.step = step, .loss = out->loss, .norm = out->grad_norm};
+    out->verdict = tri_stability_judge(&job->stability, config, &numbers, &out->norm_ratio);
+    if (out->verdict == TRI_VERDICT_STOP)
+        TRI_TRY(tri_agree(job->world,
+                          tri_stability_fail(&job->stability, config, &numbers, out->norm_ratio)));
+    return TRI_OK;
 }
 
-static tri_status update(tri_job *job, double lr, double norm)
+static tri_status update(tri_job *job, tri_activity *now, double lr, double norm)
 {
     tri_optim_step_args args = {.step = job->counters.updates + 1,
                                 .lr = lr,
                                 .gradient_scale = tri_clip_factor(norm, job->spec.optimizer.clip),
                                 .squares = norm * norm};
+    hand_to_saver(job, now);
+    tri_activity_next(now, "update");
     TRI_TRY(tri_optim_step(job->optim, &args));
+    tri_activity_next(now, "gathering weights");
+    TRI_TRY(tri_zero_gather(job->zero));
+    job->counters.updates++;
     return TRI_OK;
+}
+
+/* The step is over; its samples are those from `begin` on. */
+static void count_step(tri_job *job, int64_t begin, const tri_step_result *step)
+{
+    int64_t end = tri_loader_consumed(job->loader);
+    if (step->verdict == TRI_VERDICT_SKIP) tri_stability_leave_out(&job->stability, begin, end);
+    job->counters.step++;
+    job->counters.samples += end - begin;
+    job->counters.tokens += step->tokens;
 }
 
 tri_status tri_train_step(tri_job *job, unsigned wishes, tri_step_result *out)
@@ -91,45 +110,34 @@ tri_status tri_train_step(tri_job *job, unsigned wishes, tri_step_result *out)
     double share[SHARES] = {
         [SHARE_STOP] = (wishes & TRI_STEP_STOP) != 0, [SHARE_SAVE] = (wishes & TRI_STEP_SAVE) != 0};
     int64_t step = job->counters.step + 1;
+    int64_t begin = tri_loader_consumed(job->loader);
 
     tri_activity *now = tri_device_activity(device);
     tri_activity_step(now, step);
 
-    int64_t batch = tri_job_batch(job);
-    TRI_TRY(accumulate(job, batch, share));
+    TRI_TRY(accumulate(job, tri_job_batch(job), share));
     tri_activity_begin(now, "summing loss and norm");
     share[SHARE_WRITTEN] = tri_saver_done(job->saver);
     TRI_TRY(tri_zero_sum_squares(job->zero, &share[SHARE_SQUARES]));
     TRI_TRY(tri_allreduce(job->world, tri_span_make(share, SHARES, TRI_F64), TRI_SUM, NULL));
 
-    double loss = share[SHARE_LOSS] / share[SHARE_TOKENS];
-    double norm = sqrt(share[SHARE_SQUARES]);
-    /* the same on all ranks, which meet once more to give one report */
-    if (!isfinite(loss) || !isfinite(norm))
-        TRI_TRY(tri_agree(job->world, diverged(step, loss, norm)));
-
-    double lr = tri_lr_at(&job->lr, step);
-    hand_to_saver(job, now);
-    tri_activity_next(now, "update");
-    TRI_TRY(update(job, lr, norm));
-    tri_activity_next(now, "gathering weights");
-    TRI_TRY(tri_zero_gather(job->zero));
-    tri_activity_end(now);
-
-    job->counters.step = step;
-    job->counters.updates++;
-    job->counters.samples += batch;
-    job->counters.tokens += (int64_t)share[SHARE_TOKENS];
-    *out = (tri_step_result){.loss = loss,
-                             .grad_norm = norm,
-                             .lr = lr,
+    *out = (tri_step_result){.loss = share[SHARE_LOSS] / share[SHARE_TOKENS],
+                             .grad_norm = sqrt(share[SHARE_SQUARES]),
                              .tokens = (int64_t)share[SHARE_TOKENS],
-                             .step_s = tri_clock_s() - start_s,
-                             .comm_exposed_s = tri_device_exposed_s(device) - exposed_s,
                              .stop = share[SHARE_STOP] > 0,
                              .save = share[SHARE_SAVE] > 0,
                              .is_written = tri_saver_is_busy(job->saver) &&
                                            share[SHARE_WRITTEN] == tri_comm_size(job->world)};
+    TRI_TRY(judge(job, step, out));
+    if (out->verdict == TRI_VERDICT_GOOD) {
+        out->lr = tri_lr_at(&job->lr, step - job->stability.skipped); /* stands still on a skip */
+        TRI_TRY(update(job, now, out->lr, out->grad_norm));
+    }
+    tri_activity_end(now);
+
+    if (out->verdict != TRI_VERDICT_ROLLBACK) count_step(job, begin, out);
+    out->step_s = tri_clock_s() - start_s;
+    out->comm_exposed_s = tri_device_exposed_s(device) - exposed_s;
     return TRI_OK;
 }
 
@@ -231,6 +239,15 @@ static tri_status open_observers(train_run *run)
     return TRI_OK;
 }
 
+/* What can go back needs something to go back to. */
+static tri_status begin_safely(train_run *run)
+{
+    bool found = false;
+    if (run->spec.stability.policy != TRI_STABILITY_ROLLBACK) return TRI_OK;
+    TRI_TRY(tri_resume_has(run->job, run->dir.checkpoints, &found));
+    return found ? TRI_OK : tri_saving_now(&run->saving);
+}
+
 static tri_status run_open(train_run *run)
 {
     TRI_TRY(show_ranks(run));
@@ -246,7 +263,7 @@ static tri_status run_open(train_run *run)
     run->flops_per_token = tri_model_flops_per_token(run->job->model, run->spec.model.context);
     run->eval_loss = NAN;
     tri_saving_init(&run->saving, run->job, run->dir.checkpoints);
-    return TRI_OK;
+    return begin_safely(run);
 }
 
 /* Add (sign 1) or take off (-1) what was waited so far: before and after a step. */
@@ -278,6 +295,36 @@ static void put_saving(train_run *run, tri_metrics_row *row)
         row->extra[row->n_extra++] = (tri_metrics_extra){"checkpoint_failures", n_failures};
 }
 
+/* What the job's stability came to so far: where there is something to say. */
+static void put_stability(const train_run *run, const tri_step_result *step, tri_metrics_row *row)
+{
+    const tri_stability *s = &run->job->stability;
+    const tri_metrics_extra numbers[] = {
+        {"skipped",          step->verdict == TRI_VERDICT_SKIP                       },
+        {"norm_ratio",       step->verdict == TRI_VERDICT_SKIP ? step->norm_ratio : 0},
+        {"spikes",           (double)s->spikes                                       },
+        {"skipped_steps",    (double)s->skipped                                      },
+        {"rollbacks",        (double)s->rollbacks                                    },
+        {"samples_left_out", (double)s->left_out                                     },
+    };
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
+        if (numbers[i].value > 0) row->extra[row->n_extra++] = numbers[i];
+}
+
+/* A step without an update, in words. */
+static void warn_unstable(train_run *run, const tri_step_result *step, int64_t number,
+                          const char *outcome)
+{
+    char why[160];
+    const tri_stability *s = &run->job->stability;
+    tri_stability_step numbers = {.step = number, .loss = step->loss, .norm = step->grad_norm};
+    tri_stability_describe(&numbers, &run->spec.stability, step->norm_ratio, why, sizeof why);
+    const int64_t *range = s->range[s->n_ranges - 1];
+    tri_progress_end(&run->progress);
+    tri_log(TRI_LOG_WARN, "step %lld: %s; %s; samples %lld to %lld are left out", (long long)number,
+            why, outcome, (long long)range[0], (long long)range[1] - 1);
+}
+
 /* The step in metrics.jsonl and on the screen. */
 static tri_status record(train_run *run, const tri_step_result *step, bool evaluated)
 {
@@ -299,6 +346,7 @@ static tri_status record(train_run *run, const tri_step_result *step, bool evalu
     row.extra[row.n_extra++] = (tri_metrics_extra){"allocations", (double)tri_alloc_count()};
     put_exposed(run, &row);
     put_saving(run, &row);
+    put_stability(run, step, &row);
     if (evaluated) row.extra[row.n_extra++] = (tri_metrics_extra){"eval_loss", run->eval_loss};
     TRI_TRY(tri_metrics_write(run->metrics, &row));
     tri_progress_step shown = {.step = row.step,
@@ -327,6 +375,46 @@ static tri_status evaluate(train_run *run)
     return TRI_OK;
 }
 
+/* The curve is as it was at the checkpoint; then a line tells what happened. */
+static tri_status record_rollback(train_run *run, const tri_step_result *step, int64_t failed)
+{
+    if (!is_root(run)) return TRI_OK;
+    const tri_stability *s = &run->job->stability;
+    const tri_metrics_extra numbers[] = {
+        {"rolled_back_from", (double)failed                          },
+        {"rolled_back_loss", step->loss                              },
+        {"rolled_back_norm", step->grad_norm                         },
+        {"norm_ratio",       step->norm_ratio                        },
+        {"left_out_from",    (double)s->range[s->n_ranges - 1][0]    },
+        {"left_out_to",      (double)s->range[s->n_ranges - 1][1] - 1},
+        {"spikes",           (double)s->spikes                       },
+        {"rollbacks",        (double)s->rollbacks                    },
+    };
+    int64_t at = run->job->counters.step;
+    tri_metrics_args args = {.dir = run->dir.path, .resume_step = at};
+    TRI_TRY(tri_metrics_close(&run->metrics));
+    TRI_TRY(tri_metrics_open(&args, &run->metrics));
+    return tri_metrics_note(run->metrics, at + 1, (int)(sizeof numbers / sizeof numbers[0]),
+                            numbers);
+}
+
+/* The step after job->counters.step is given up, with those since the newest checkpoint. */
+static tri_status roll_back(train_run *run, const tri_step_result *step)
+{
+    tri_job *job = run->job;
+    tri_activity *now = tri_device_activity(run->session->device);
+    char path[TRI_CKPT_PATH_BYTES];
+    char outcome[TRI_CKPT_PATH_BYTES + 64];
+    int64_t failed = job->counters.step + 1;
+    tri_activity_begin(now, "going back to a checkpoint");
+    TRI_TRY(tri_saving_settle(&run->saving));
+    TRI_TRY(tri_resume_back(job, run->dir.checkpoints, path));
+    tri_activity_end(now);
+    snprintf(outcome, sizeof outcome, "back to step %lld, %s", (long long)job->counters.step, path);
+    if (is_root(run)) warn_unstable(run, step, failed, outcome);
+    return tri_agree(job->world, record_rollback(run, step, failed));
+}
+
 static bool is_due(int64_t every, int64_t step)
 {
     return every > 0 && step % every == 0;
@@ -337,6 +425,18 @@ static unsigned wishes(train_run *run)
 {
     unsigned stop = tri_signals_received() ? TRI_STEP_STOP : 0;
     return stop | (tri_saving_is_wanted(&run->saving) ? TRI_STEP_SAVE : 0);
+}
+
+/* What follows a step that counts: evaluation and a row. */
+static tri_status conclude(train_run *run, const tri_step_result *step)
+{
+    int64_t at = run->job->counters.step;
+    bool is_turn = is_due(run->spec.train.eval_every, at) || at == run->spec.train.steps;
+    bool evaluates = run->job->validation && is_turn;
+    if (step->verdict == TRI_VERDICT_SKIP && is_root(run))
+        warn_unstable(run, step, at, "the update is skipped");
+    if (evaluates) TRI_TRY(evaluate(run));
+    return record(run, step, evaluates);
 }
 
 /* Steps until the last one, or until some rank was asked to stop. */
@@ -352,11 +452,10 @@ static tri_status run_steps(train_run *run, bool *stopped)
         count_exposed(run, -1);
         TRI_TRY(tri_train_step(job, wishes(run), &step));
         count_exposed(run, 1);
+        bool counts = step.verdict != TRI_VERDICT_ROLLBACK;
+        TRI_TRY(counts ? conclude(run, &step) : roll_back(run, &step));
         int64_t at = job->counters.step;
         *stopped = step.stop && at < steps;
-        bool evaluates = job->validation && (is_due(run->spec.train.eval_every, at) || at == steps);
-        if (evaluates) TRI_TRY(evaluate(run));
-        TRI_TRY(record(run, &step, evaluates));
         if (at == first + 1 && is_root(run)) {
             tri_progress_end(&run->progress);
             tri_resident_log(run->session->device);

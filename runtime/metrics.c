@@ -19,6 +19,10 @@
 #include <unistd.h>
 
 enum { METRICS_LINE_BYTES = 4096 };
+#define X(name, type) +1
+_Static_assert(0 TRI_METRICS_MAP(X) + TRI_METRICS_MAX_EXTRA <= TRI_TENSORBOARD_MAX_SCALARS,
+               "every number of a row is a scalar");
+#undef X
 
 struct tri_metrics {
     char path[PATH_MAX]; /* of metrics.jsonl */
@@ -125,17 +129,17 @@ static void metrics_put_int64_t(tri_metrics *metrics, const char *key, int64_t v
     metrics_put(metrics, ",\"%s\":%" PRId64, key, value);
 }
 
-static tri_status metrics_check_extra(const tri_metrics_row *row)
+static tri_status metrics_check_extra(int n, const tri_metrics_extra *extra)
 {
     static const char *const taken[] = {"step",
 #define X(name, type) #name,
                                         TRI_METRICS_MAP(X)
 #undef X
     };
-    TRI_CHECK(row->n_extra >= 0 && row->n_extra <= TRI_METRICS_MAX_EXTRA, TRI_EINVAL,
-              "%d extra metrics; there is room for %d", row->n_extra, TRI_METRICS_MAX_EXTRA);
-    for (int i = 0; i < row->n_extra; i++) {
-        const char *name = row->extra[i].name;
+    TRI_CHECK(n >= 0 && n <= TRI_METRICS_MAX_EXTRA, TRI_EINVAL,
+              "%d extra metrics; there is room for %d", n, TRI_METRICS_MAX_EXTRA);
+    for (int i = 0; i < n; i++) {
+        const char *name = extra[i].name;
         size_t good = strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
                                    "0123456789_/.");
         TRI_CHECK(good > 0 && name[good] == '\0' && good <= TRI_SCALAR_TAG_BYTES, TRI_EINVAL,
@@ -165,9 +169,23 @@ static tri_status metrics_append(tri_metrics *metrics)
     return TRI_OK;
 }
 
+/* The end of a line, to both files. `scalars` has room for the extra ones behind its first n. */
+static tri_status metrics_finish(tri_metrics *metrics, int64_t step, int n_extra,
+                                 const tri_metrics_extra *extra, int n, tri_scalar *scalars)
+{
+    for (int i = 0; i < n_extra; i++) {
+        metrics_put_double(metrics, extra[i].name, extra[i].value);
+        scalars[n++] = (tri_scalar){extra[i].name, (float)extra[i].value};
+    }
+    metrics_put(metrics, "}\n");
+    TRI_TRY(metrics_append(metrics));
+    TRI_TRY(tri_tensorboard_write(metrics->board, step, n, scalars));
+    return TRI_OK;
+}
+
 tri_status tri_metrics_write(tri_metrics *metrics, const tri_metrics_row *row)
 {
-    TRI_TRY(metrics_check_extra(row));
+    TRI_TRY(metrics_check_extra(row->n_extra, row->extra));
     tri_scalar scalars[TRI_TENSORBOARD_MAX_SCALARS];
     int n = 0;
     metrics->used = 0;
@@ -177,14 +195,17 @@ tri_status tri_metrics_write(tri_metrics *metrics, const tri_metrics_row *row)
     scalars[n++] = (tri_scalar){#name, (float)row->name};
     TRI_METRICS_MAP(X)
 #undef X
-    for (int i = 0; i < row->n_extra; i++) {
-        metrics_put_double(metrics, row->extra[i].name, row->extra[i].value);
-        scalars[n++] = (tri_scalar){row->extra[i].name, (float)row->extra[i].value};
-    }
-    metrics_put(metrics, "}\n");
-    TRI_TRY(metrics_append(metrics));
-    TRI_TRY(tri_tensorboard_write(metrics->board, row->step, n, scalars));
-    return TRI_OK;
+    return metrics_finish(metrics, row->step, row->n_extra, row->extra, n, scalars);
+}
+
+tri_status tri_metrics_note(tri_metrics *metrics, int64_t step, int n,
+                            const tri_metrics_extra *numbers)
+{
+    TRI_TRY(metrics_check_extra(n, numbers));
+    tri_scalar scalars[TRI_TENSORBOARD_MAX_SCALARS];
+    metrics->used = 0;
+    metrics_put(metrics, "{\"step\":%" PRId64, step);
+    return metrics_finish(metrics, step, n, numbers, 0, scalars);
 }
 
 tri_status tri_metrics_close(tri_metrics **metrics)

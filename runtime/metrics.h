@@ -23,7 +23,7 @@
     X(comm_exposed_s, double) /* seconds of it spent waiting for communication */            \
     X(memory_bytes, int64_t)  /* allocated by the runtime on this rank, peak */
 
-enum { TRI_METRICS_MAX_EXTRA = 16 };
+enum { TRI_METRICS_MAX_EXTRA = 24 };
 
 /* A number that only some rows have: eval_loss, ... */
 typedef struct tri_metrics_extra {
@@ -61,6 +61,11 @@ TRI_MUST_USE tri_status tri_metrics_open(const tri_metrics_args *args, tri_metri
  * out of the event file. No allocation. Errors: TRI_EIO (disk full ...), TRI_EINVAL name of an extra.
  */
 TRI_MUST_USE tri_status tri_metrics_write(tri_metrics *metrics, const tri_metrics_row *row);
+
+/* Append a line about something that happened before row `step` is written: {"step":N, and the numbers}. Not
+ * collective. A run resumed from a step before it cuts it off like that row. Errors: as tri_metrics_write. */
+TRI_MUST_USE tri_status tri_metrics_note(tri_metrics *metrics, int64_t step, int n,
+                                         const tri_metrics_extra *numbers);
 
 /* Flush to disk and close. Not collective; NULL is fine. Errors: TRI_EIO. */
 TRI_MUST_USE tri_status tri_metrics_close(tri_metrics **metrics);

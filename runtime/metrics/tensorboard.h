@@ -13,7 +13,7 @@ typedef struct tri_scalar {
     float value;
 } tri_scalar;
 
-enum { TRI_SCALAR_TAG_BYTES = 64, TRI_TENSORBOARD_MAX_SCALARS = 32 };
+enum { TRI_SCALAR_TAG_BYTES = 64, TRI_TENSORBOARD_MAX_SCALARS = 40 };
 
 /* Open `path` for appending, after cutting off records of steps > resume_step and what a crash left
  * half-written. Not collective. Errors: TRI_EIO; TRI_EFORMAT not an event file. */
