@@ -19,6 +19,9 @@ typedef struct tri_safetensors_export_args {
     tri_dtype dtype;     /* of all tensors: fp32, bf16 or fp16 */
     int64_t shard_bytes; /* begin another file beyond so many bytes of tensors; 0: never */
     const char *config;  /* text of config.json */
+    /* by what a parameter's values are multiplied on the way; NULL: by nothing */
+    double (*factor)(const void *arg, const char *row_name);
+    const void *factor_arg;
 } tri_safetensors_export_args;
 
 typedef struct tri_safetensors_totals {

@@ -154,9 +154,18 @@ static tri_status export_check_range(const export_job *job, const char *source, 
     return TRI_OK;
 }
 
+/* out [n] fp32 = factor * values. */
+static void export_scale(tri_dtype dtype, const char *values, int64_t n, float factor, char *out)
+{
+    float *scaled = (float *)(void *)out;
+    tri_dtype_cast(dtype, values, TRI_F32, out, n);
+    for (int64_t i = 0; i < n; i++)
+        scaled[i] *= factor;
+}
+
 /* A box of a row that lies in box `index` of the manifest, at most a tile. */
 static tri_status export_piece(export_job *job, const tri_external_part *part, int64_t index,
-                               const tri_box *piece)
+                               double factor, const tri_box *piece)
 {
     tri_dtype from = (tri_dtype)job->manifest->rows[part->row].dtype;
     int64_t count = tri_box_elements(piece);
@@ -174,6 +183,12 @@ static tri_status export_piece(export_job *job, const tri_external_part *part, i
     }
     for (int d = 0; d < box.n_dims; d++)
         box.start[d] += part->box.start[d];
+    if (factor != 1) {
+        char *scaled = source == job->stored ? job->turned : job->stored;
+        export_scale(from, source, count, (float)factor, scaled);
+        source = scaled;
+        from = TRI_F32;
+    }
     tri_dtype_cast(from, source, job->args->dtype, job->target, count);
     TRI_TRY(export_check_range(job, source, from, count));
     return tri_external_runs(job->tensor->shape, &box, export_write_run, job);
@@ -181,8 +196,10 @@ static tri_status export_piece(export_job *job, const tri_external_part *part, i
 
 static tri_status export_part(export_job *job, const tri_external_part *part)
 {
+    const tri_safetensors_export_args *args = job->args;
     const tri_manifest *m = job->manifest;
     const tri_manifest_row *row = &m->rows[part->row];
+    double factor = args->factor ? args->factor(args->factor_arg, row->name) : 1;
     for (int64_t b = row->first_box; b < row->first_box + row->n_boxes; b++) {
         tri_box stored = tri_manifest_box_of(m, &m->boxes[b]);
         int64_t elements = tri_box_elements(&stored);
@@ -193,7 +210,7 @@ static tri_status export_part(export_job *job, const tri_external_part *part)
             int n = 0;
             tri_box_cut(&stored, at, tri_min64(step, elements - at), pieces, &n);
             for (int i = 0; i < n; i++)
-                TRI_TRY(export_piece(job, part, b, &pieces[i].box));
+                TRI_TRY(export_piece(job, part, b, factor, &pieces[i].box));
         }
     }
     return TRI_OK;

@@ -15,17 +15,18 @@ typedef struct tri_embed_args {
     const int32_t *id;    /* [tokens]: the loader has checked that the vocabulary has them */
     const void *table;    /* [vocab, width] */
     const void *position; /* [positions, width]; NULL: none */
+    float scale;          /* of the sum; 0: 1 */
     void *y;              /* [tokens, width] = */
     const void *dy;       /* backward */
     float *dtable;    /* += , rows in token order: the same sums on any thread count; NULL: none */
     float *dposition; /* += ; NULL: none */
 } tri_embed_args;
 
-/* y = table[id - first] + position; the row of an id that this table does not hold is 0. Not
+/* y = scale * (table[id - first] + position); the row of an id that this table does not hold is 0. Not
  * collective. */
 TRI_MUST_USE tri_status tri_embed_forward(tri_kernels *kernels, const tri_embed_args *args);
 
-/* dtable, dposition += dy; ids that this table does not hold are left out of dtable. Not
+/* dtable, dposition += scale * dy; ids that this table does not hold are left out of dtable. Not
  * collective. */
 TRI_MUST_USE tri_status tri_embed_backward(tri_kernels *kernels, const tri_embed_args *args);
 

@@ -61,6 +61,20 @@ static void print_modes(const tri_spec *spec, FILE *stream)
     fputc('\n', stream);
 }
 
+/* Only where it is not the plain one. */
+static void print_parameterization(const tri_model_config *model, FILE *stream)
+{
+    tri_model_multipliers m = tri_model_multipliers_of(model);
+    bool is_plain = model->attention_multiplier == 1 && m.embedding == 1 && m.logits == 1;
+    if (is_plain && !tri_model_is_scaled(model)) return;
+    fprintf(stream, "         %s", model->parameterization);
+    if (tri_model_is_scaled(model))
+        fprintf(stream, " from hidden %lld: learning rates by docs/parameterization.md",
+                (long long)model->base_hidden);
+    fprintf(stream, "; embedding x %g, scores x %g, logits x %g\n", m.embedding, m.scores,
+            m.logits);
+}
+
 static void print_job(const tri_spec *spec, int n_ranks, const tri_job_plan *plan, FILE *stream)
 {
     char params[CHECK_NUMBER_BYTES];
@@ -82,6 +96,7 @@ static void print_job(const tri_spec *spec, int n_ranks, const tri_job_plan *pla
             spec->model.family, (long long)spec->model.layers, (long long)spec->model.hidden,
             (long long)spec->model.heads, (long long)spec->model.ffn,
             (long long)spec->model.context, (long long)spec->model.vocab, params);
+    print_parameterization(&spec->model, stream);
     fprintf(stream,
             "batch    %lld sequences = data %d x micro %lld x %lld accumulated, %s tokens a step\n",
             (long long)spec->batch.sequences, spec->parallel.data, (long long)spec->batch.micro,

@@ -79,19 +79,23 @@ static tri_status parse_options(const tri_cmd_args *args, export_options *out)
     return TRI_OK;
 }
 
-/* The config.json of the job that made the checkpoint. */
-static tri_status make_config(const char *path, tri_dtype dtype, char **out)
+/* The job that made the checkpoint. */
+static tri_status read_spec(const char *path, tri_spec *spec)
 {
     tri_ckpt_info info = {.step = 0};
-    tri_spec spec;
     TRI_TRY(tri_ckpt_read_info(path, &info));
-    tri_status rc = tri_spec_parse(info.job_yaml, strlen(info.job_yaml), path, &spec);
+    tri_status rc = tri_spec_parse(info.job_yaml, strlen(info.job_yaml), path, spec);
     tri_ckpt_info_fini(&info);
     TRI_TRY(rc);
-    tri_spec_reset_layout(&spec);
-    TRI_TRY(tri_spec_check(&spec, 1));
-    TRI_TRY(tri_hf_write(&spec, dtype, out));
+    tri_spec_reset_layout(spec);
+    TRI_TRY(tri_spec_check(spec, 1));
     return TRI_OK;
+}
+
+/* Hugging Face's models have no multipliers: weights take them over. */
+static double folded(const void *config, const char *row_name)
+{
+    return tri_model_folded(config, row_name);
 }
 
 static tri_status export(const export_options *options)
@@ -99,14 +103,18 @@ static tri_status export(const export_options *options)
     char path[TRI_CKPT_PATH_BYTES];
     char size[32];
     char *config = NULL;
+    tri_spec spec;
     tri_safetensors_totals totals;
     TRI_TRY(tri_checkpoint_one(options->path, path));
-    TRI_TRY(make_config(path, options->dtype, &config));
+    TRI_TRY(read_spec(path, &spec));
+    TRI_TRY(tri_hf_write(&spec, options->dtype, &config));
     tri_safetensors_export_args args = {.path = path,
                                         .dir = options->dir,
                                         .dtype = options->dtype,
                                         .shard_bytes = options->shard_bytes,
-                                        .config = config};
+                                        .config = config,
+                                        .factor = folded,
+                                        .factor_arg = &spec.model};
     tri_status rc = tri_safetensors_export(&args, &totals);
     TRI_FREE(config);
     TRI_TRY(rc);

@@ -53,6 +53,14 @@ tri_status tri_hf_compare(const tri_hf_config *config, const tri_spec *spec, con
     TRI_CHECK(strcmp(spec->model.family, config->model.family) == 0, TRI_EINVAL,
               "%s: model.family is %s, config.json is of model_type %s", origin, spec->model.family,
               config->model.family);
+    tri_model_multipliers multipliers = tri_model_multipliers_of(&spec->model);
+    TRI_CHECK(!tri_model_is_scaled(&spec->model) && spec->model.attention_multiplier == 1 &&
+                  multipliers.embedding == 1 && multipliers.logits == 1,
+              TRI_EINVAL,
+              "%s: model.parameterization %s with multipliers %g of the embedding, %g of attention "
+              "and %g of the logits; weights of Hugging Face's models are those of standard with 1",
+              origin, spec->model.parameterization, multipliers.embedding,
+              spec->model.attention_multiplier, multipliers.logits);
     for (const tri_hf_key *key = config->family->keys; key->name; key++) {
         char a[HF_VALUE_BYTES];
         char b[HF_VALUE_BYTES];

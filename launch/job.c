@@ -4,7 +4,9 @@
  */
 #include "checkpoint/ckpt.h"
 #include "launch/job_impl.h"
+#include "launch/spec_table.h"
 #include "runtime/base/alloc.h"
+#include "runtime/base/log.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -237,6 +239,42 @@ static void begin_optimizer(tri_job *job)
     job->counters.updates = 0;
 }
 
+/* What multiplies activations is part of a model as its weights are, but no row says it. Rank 0 looks. */
+static tri_status check_multipliers(const tri_job *job, const char *path)
+{
+    static const char *const keys[] = {"model.parameterization", "model.base_hidden",
+                                       "model.embedding_multiplier", "model.attention_multiplier",
+                                       "model.output_multiplier"};
+    tri_ckpt_info info = {0};
+    tri_spec saved;
+    TRI_TRY(tri_ckpt_read_info(path, &info));
+    tri_status rc = tri_spec_parse(info.job_yaml, strlen(info.job_yaml), path, &saved);
+    tri_ckpt_info_fini(&info);
+    if (rc != TRI_OK) {
+        tri_log(TRI_LOG_WARN,
+                "checkpoint %s: its job cannot be read (%s): whether it has this model's "
+                "parameterization and multipliers is not known",
+                path, tri_err_last()->text);
+        tri_err_clear();
+        return TRI_OK;
+    }
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        const tri_field *field =
+            &tri_spec_table()->fields[tri_config_find(tri_spec_table(), keys[i])];
+        char was[TRI_CONFIG_VALUE_BYTES];
+        char is[TRI_CONFIG_VALUE_BYTES];
+        tri_config_format(field, &saved, was, sizeof was);
+        tri_config_format(field, &job->spec, is, sizeof is);
+        if (strcmp(keys[i], "model.base_hidden") == 0 && !tri_model_is_scaled(&job->spec.model))
+            continue;
+        TRI_CHECK(strcmp(was, is) == 0, TRI_EINVAL,
+                  "checkpoint %s of another model: its weights were trained with %s %s, this job "
+                  "has %s: the same weights would compute something else; set it to %s",
+                  path, keys[i], was, is, was);
+    }
+    return TRI_OK;
+}
+
 tri_status tri_job_load_part(tri_job *job, const char *path, tri_job_part part)
 {
     static const unsigned params = 1u << TRI_ROLE_PARAM;
@@ -249,6 +287,8 @@ tri_status tri_job_load_part(tri_job *job, const char *path, tri_job_part part)
                                .roles = roles,
                                .casts = true,
                                .resize_vocab = job->spec.checkpoint.resize_vocab};
+    bool is_root = tri_comm_rank(job->world) == 0;
+    TRI_TRY(tri_agree(job->world, is_root ? check_multipliers(job, path) : TRI_OK));
     TRI_TRY(tri_ckpt_load(&args));
     if (part == TRI_JOB_BUT_OPTIMIZER) begin_optimizer(job);
     if (job->loader && part != TRI_JOB_WEIGHTS)

@@ -89,6 +89,8 @@ tri_status tri_spec_check(tri_spec *spec, int n_ranks)
     TRI_TRY(check_stability(&checked));
     tri_lr lr;
     TRI_TRY(tri_spec_lr(&checked, &lr));
+    if (tri_model_is_scaled(&checked.model))
+        TRI_TRY(tri_optim_check_factors(&checked.optimizer, "model.parameterization mup"));
     *spec = checked;
     return TRI_OK;
 }

@@ -152,7 +152,21 @@ static const tri_field spec_fields[] = {
     NUMBER(DOUBLE, model.norm_epsilon, "1e-5", 0, 1, FIXED | ABOVE, NULL,
            "Added to variances in norms."),
     NUMBER(DOUBLE, model.init_std, "0.02", 0, 10, FIXED, NULL,
-           "Deviation of initial weights; residual projections get init_std / sqrt(2 layers)."),
+           "Deviation of initial weights; residual projections get init_std / sqrt(2 layers). With "
+           "mup, matrices between hidden layers get it times sqrt(base_hidden / hidden)."),
+    CHOICE(model.parameterization, "standard", tri_model_parameterizations, FIXED,
+           "How start values, multipliers and learning rates depend on the width: standard, not; "
+           "mup: so that a learning rate found at width base_hidden serves all widths."),
+    NUMBER(INT64, model.base_hidden, "auto", 1, 1048576, FIXED | AUTO, NULL,
+           "mup: the width at which optimizer.lr and model.init_std were found; standard does not "
+           "look at it."),
+    NUMBER(DOUBLE, model.embedding_multiplier, "1", 0, 1e6, FIXED | ABOVE, NULL,
+           "Multiplies what goes into the first block."),
+    NUMBER(DOUBLE, model.attention_multiplier, "1", 0, 1e6, FIXED | ABOVE, NULL,
+           "Multiplies the scores of attention, which are products of queries and keys / "
+           "sqrt(head size), with mup / head size."),
+    NUMBER(DOUBLE, model.output_multiplier, "1", 0, 1e6, FIXED | ABOVE, NULL,
+           "Multiplies the logits, which with mup are divided by hidden / base_hidden."),
     WORD(PATH, data.train, NULL, 0, "File, or glob of shards, to train on."),
     WORD(PATH, data.validation, "", EMPTY,
          "File or glob to evaluate on. Empty: the last part of train."),

@@ -184,6 +184,7 @@ const tri_optim_ops tri_optim_adafactor = {
     .name = "adafactor",
     .doc = "second moments of matrices by rows and columns: next to no memory",
     .epsilon = 1e-30,
+    .steps = TRI_OPTIM_STEPS_ADAFACTOR,
     .moments = factor_moments,
     .check = factor_check,
     .sums = factor_sums,

@@ -21,6 +21,7 @@ const tri_optim_ops tri_optim_adagrad = {
     .name = "adagrad",
     .doc = "sums of squared gradients, element by element",
     .epsilon = 1e-10,
+    .steps = TRI_OPTIM_STEPS_SIGN,
     .moments = tri_optim_one_moment,
     .initial = adagrad_initial,
     .update = adagrad_update,

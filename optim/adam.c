@@ -16,6 +16,7 @@ const tri_optim_ops tri_optim_adam = {
     .doc = "Adam; weight decay is added to the gradient",
     .betas = {0.9, 0.999},
     .epsilon = 1e-8,
+    .steps = TRI_OPTIM_STEPS_SIGN,
     .moments = tri_optim_two_moments,
     .check = tri_optim_check_betas,
     .update = adam_update,

@@ -14,6 +14,7 @@ const tri_optim_ops tri_optim_adam_atan2 = {
     .name = "adam_atan2",
     .doc = "AdamW without an epsilon: atan2 in place of the quotient",
     .betas = {0.9, 0.99},
+    .steps = TRI_OPTIM_STEPS_SIGN,
     .moments = tri_optim_two_moments,
     .check = tri_optim_check_betas,
     .update = adam_atan2_update,

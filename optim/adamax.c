@@ -17,6 +17,7 @@ const tri_optim_ops tri_optim_adamax = {
     .doc = "Adam with the largest gradient in place of the second moment",
     .betas = {0.9, 0.999},
     .epsilon = 1e-8,
+    .steps = TRI_OPTIM_STEPS_SIGN,
     .moments = tri_optim_two_moments,
     .check = tri_optim_check_betas,
     .update = adamax_update,

@@ -15,6 +15,7 @@ const tri_optim_ops tri_optim_adamw = {
     .doc = "Adam with decoupled weight decay",
     .betas = {0.9, 0.95},
     .epsilon = 1e-8,
+    .steps = TRI_OPTIM_STEPS_SIGN,
     .moments = tri_optim_two_moments,
     .check = tri_optim_check_betas,
     .update = adamw_update,

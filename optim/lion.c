@@ -13,6 +13,7 @@ const tri_optim_ops tri_optim_lion = {
     .name = "lion",
     .doc = "the sign of a momentum; half the memory of Adam",
     .betas = {0.9, 0.99},
+    .steps = TRI_OPTIM_STEPS_SIGN,
     .moments = tri_optim_one_moment,
     .check = tri_optim_check_betas,
     .update = lion_update,

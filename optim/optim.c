@@ -18,9 +18,7 @@ typedef struct optim_param {
     tri_optim_segment segment;
     tri_box box; /* local; no elements: it is on another stage */
     bool is_here;
-    double lr; /* factor */
-    double weight_decay;
-    bool adapts;
+    tri_optim_rates rates;
     int n_moments;
     tri_optim_moment moment[TRI_OPTIM_MAX_MOMENTS];
     int row[TRI_OPTIM_MAX_MOMENTS];        /* of the state table */
@@ -86,6 +84,24 @@ tri_status tri_optim_resolve(tri_optim_config *config)
         if (config->betas[i] < 0) config->betas[i] = ops->betas[i];
     if (config->epsilon == 0) config->epsilon = ops->epsilon;
     if (ops->check) TRI_TRY(ops->check(config));
+    return TRI_OK;
+}
+
+tri_status tri_optim_check_factors(const tri_optim_config *config, const char *key)
+{
+    const tri_optim_ops *ops = optim_find(config->name);
+    if (!ops) TRI_TRY(unknown_name(config->name));
+    TRI_CHECK(ops->steps != TRI_OPTIM_STEPS_OWN, TRI_EINVAL,
+              "%s: optimizer.name %s sizes its steps by norms of its own, which leaves no learning "
+              "rates of tensors to scale; take sgd, adam, adamw, adamax, adam_atan2, lion, adagrad "
+              "or adafactor",
+              key, config->name);
+    TRI_CHECK(ops->steps != TRI_OPTIM_STEPS_ADAFACTOR ||
+                  (!config->scale_parameter && !config->relative_step),
+              TRI_EINVAL,
+              "%s: optimizer.name %s takes learning rates of tensors only with "
+              "optimizer.scale_parameter false and optimizer.relative_step false",
+              key, config->name);
     return TRI_OK;
 }
 
@@ -234,22 +250,31 @@ static void place_moments(tri_optim *optim)
 
 /* --- making */
 
-/* What the last group that matches says of a parameter. Marks all that match. */
-static tri_status apply_groups(tri_optim *optim, optim_param *param, bool *matched)
+/* Factor of the learning rate that the row asks of this optimizer. */
+static double factor_of(const tri_optim_ops *ops, const tri_row *row)
 {
-    const tri_row *row = tri_state_row(optim->state, param->segment.row);
+    double factor = ops->steps == TRI_OPTIM_STEPS_GRADIENT ? row->gradient_lr : row->sign_lr;
+    return ops->steps == TRI_OPTIM_STEPS_OWN || factor == 0 ? 1 : factor;
+}
+
+tri_status tri_optim_rates_of(const tri_optim_config *config, const tri_row *row, bool *matched,
+                              tri_optim_rates *out)
+{
+    const tri_optim_ops *ops = optim_find(config->name);
+    TRI_CHECK(ops, TRI_EBUG, "optimizer.name '%s' has not been checked", config->name);
     tri_optim_group last = {.lr = 1, .weight_decay = -1, .adapts = true};
-    for (int i = 0; i < TRI_OPTIM_MAX_GROUPS && optim->config.groups[i][0]; i++) {
+    for (int i = 0; i < TRI_OPTIM_MAX_GROUPS && config->groups[i][0]; i++) {
         tri_optim_group group;
-        TRI_TRY(tri_optim_group_parse(optim->config.groups[i], &group));
+        TRI_TRY(tri_optim_group_parse(config->groups[i], &group));
         if (!tri_optim_group_matches(&group, row->name)) continue;
-        matched[i] = true;
+        if (matched) matched[i] = true;
         last = group;
     }
-    param->lr = last.lr;
-    param->adapts = last.adapts;
-    param->weight_decay = row->decay ? optim->config.weight_decay : 0;
-    if (last.weight_decay >= 0) param->weight_decay = last.weight_decay;
+    double factor = factor_of(ops, row);
+    double decay = row->decay ? config->weight_decay : 0;
+    if (last.weight_decay >= 0) decay = last.weight_decay;
+    /* what one step takes off a weight stays what it was */
+    *out = (tri_optim_rates){last.lr * factor, decay / factor, last.adapts};
     return TRI_OK;
 }
 
@@ -265,7 +290,7 @@ static tri_status add_param(tri_optim *optim, int index, const tri_optim_segment
     int stage = tri_mesh_coord(mesh, TRI_AXIS_PIPELINE);
     param->is_here = row->place.axis[TRI_AXIS_PIPELINE].kind != TRI_AT ||
                      row->place.axis[TRI_AXIS_PIPELINE].arg == stage;
-    TRI_TRY(apply_groups(optim, param, matched));
+    TRI_TRY(tri_optim_rates_of(&optim->config, row, matched, &param->rates));
     param->n_moments = optim->ops->moments(&optim->config, row, param->moment);
     if (!param->is_here) return TRI_OK;
     for (int r = 0; r < TRI_OPTIM_ROUNDS && optim->ops->sums; r++) {
@@ -378,11 +403,11 @@ static tri_optim_tensor tensor_of(const tri_optim *optim, const tri_optim_step_a
         .segment = &param->segment,
         .box = param->box,
         .step = args->step,
-        .lr = args->lr * param->lr,
-        .weight_decay = param->weight_decay,
+        .lr = args->lr * param->rates.lr,
+        .weight_decay = param->rates.weight_decay,
         .gradient_scale = args->gradient_scale,
         .squares = args->squares * args->gradient_scale * args->gradient_scale,
-        .adapts = param->adapts,
+        .adapts = param->rates.adapts,
         .scratch = optim->scratch,
     };
     for (int r = 0; r < TRI_OPTIM_ROUNDS; r++)

@@ -53,6 +53,21 @@ typedef struct tri_optim tri_optim;
  * key and the range, or what makes no sense together. */
 TRI_MUST_USE tri_status tri_optim_resolve(tri_optim_config *config);
 
+/* Does the optimizer take the factors of learning rate that rows carry (tri_row.sign_lr, gradient_lr)? Not
+ * collective. `key` names what put them there. Errors: TRI_EINVAL its steps are sized by norms. */
+TRI_MUST_USE tri_status tri_optim_check_factors(const tri_optim_config *config, const char *key);
+
+/* Learning rate's factor and weight decay of a parameter: of its row, and on top of that of the last of
+ * the config's groups that matches. Not collective. Writes: out; matched[TRI_OPTIM_MAX_GROUPS] of all
+ * groups that match (NULL: not wanted). Errors: TRI_EINVAL a group that cannot be read. */
+typedef struct tri_optim_rates {
+    double lr;
+    double weight_decay;
+    bool adapts;
+} tri_optim_rates;
+TRI_MUST_USE tri_status tri_optim_rates_of(const tri_optim_config *config, const tri_row *row,
+                                           bool *matched, tri_optim_rates *out);
+
 /* Does the optimizer add up sums over ranks? Not collective. */
 bool tri_optim_has_rounds(const tri_optim_config *config);
 

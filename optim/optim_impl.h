@@ -42,11 +42,20 @@ typedef struct tri_optim_moment {
     tri_optim_extent extent;
 } tri_optim_moment;
 
+/* How large a step is: what a parameterization's factors of the learning rate are made for. */
+typedef enum tri_optim_steps {
+    TRI_OPTIM_STEPS_OWN,  /* set by norms of whole tensors or of the model: there are no factors */
+    TRI_OPTIM_STEPS_SIGN, /* about the learning rate, whatever the gradient's size */
+    TRI_OPTIM_STEPS_ADAFACTOR, /* the same, unless weights or the number of the step scale it */
+    TRI_OPTIM_STEPS_GRADIENT   /* grow with the gradient */
+} tri_optim_steps;
+
 /* A row of optim/list.c. Functions that are NULL are not needed. */
 typedef struct tri_optim_ops {
     const char *name;
     const char *doc;
     double betas[2], epsilon; /* its own; 0: it has none */
+    tri_optim_steps steps;
     /* Moments kept of a tensor under this config. Writes: out. Returns their number. */
     int (*moments)(const tri_optim_config *config, const tri_row *row,
                    tri_optim_moment out[TRI_OPTIM_MAX_MOMENTS]);

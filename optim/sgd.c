@@ -32,6 +32,7 @@ static tri_status sgd_update(const tri_optim_tensor *tensor)
 const tri_optim_ops tri_optim_sgd = {
     .name = "sgd",
     .doc = "stochastic gradient descent; momentum and Nesterov optional",
+    .steps = TRI_OPTIM_STEPS_GRADIENT,
     .moments = sgd_moments,
     .check = sgd_check,
     .update = sgd_update,

@@ -21,8 +21,38 @@ typedef struct tri_model_config {
     double dropout; /* gpt2: after embedding and after each residual branch */
     double rope_theta;
     double norm_epsilon;
-    double init_std; /* residual projections get init_std / sqrt(2 layers) */
+    double init_std;           /* residual projections get init_std / sqrt(2 layers) */
+    char parameterization[16]; /* standard, mup; "": standard */
+    int64_t base_hidden;       /* mup: the width at which learning rate and init_std were found;
+                                  standard does not look at it */
+    double embedding_multiplier, attention_multiplier, output_multiplier; /* 0: 1 */
 } tri_model_config;
+
+/* Names of the parameterizations, NULL-terminated. Not collective. */
+const char *const *tri_model_parameterizations(void);
+
+/* Does the config follow the rules of another than the standard one? Not collective. */
+bool tri_model_is_scaled(const tri_model_config *config);
+
+/* What multiplies on the way forward, of a resolved config. */
+typedef struct tri_model_multipliers {
+    double embedding; /* of what goes into the first block */
+    double scores;    /* of the products of queries and keys */
+    double logits;
+} tri_model_multipliers;
+
+/* The multipliers of a resolved config. Not collective. */
+tri_model_multipliers tri_model_multipliers_of(const tri_model_config *config);
+
+/* By what the values of a parameter row ("param/...") are to be multiplied so that a model without
+ * multipliers but 1 / sqrt(head size) of the scores computes the same: an exact rewriting but for one
+ * rounding of each value, none where it is a power of 2. Not collective.
+ *
+ * The multiplier of the scores goes into the queries, that of the embedding into its tables, that of the
+ * logits into the last norm, which nothing else reads (where the head is the embedding's table, the
+ * latter's is taken out again there).
+ */
+double tri_model_folded(const tri_model_config *config, const char *name);
 
 /* Check a config and fill in what is 0 or -1. Not collective. Errors: TRI_EINVAL with the key. */
 TRI_MUST_USE tri_status tri_model_config_resolve(tri_model_config *config);

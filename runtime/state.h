@@ -45,7 +45,10 @@ typedef struct tri_row {
     int64_t shape[TRI_MAX_DIMS]; /* global */
     tri_place place;
     tri_init init;
-    bool decay;      /* parameters: weight decay applies (matrices and embeddings) */
+    bool decay; /* parameters: weight decay applies (matrices and embeddings) */
+    /* parameters: factor of the learning rate for optimizers whose steps do not know the gradient's size
+     * (Adam), and for those whose steps grow with it (sgd); 0: 1. Weight decay gets the inverse. */
+    double sign_lr, gradient_lr;
     bool zero_grad;  /* parameters: true gradient is zero (key bias): rounding only */
     bool vocabulary; /* dimension 0 counts token ids: may be resized on load; states inherit it */
     int64_t begin;   /* flat range of this rank's box that is held here */

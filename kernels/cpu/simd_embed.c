@@ -5,6 +5,11 @@
 #include "kernels/cpu/simd.h"
 #include "kernels/cpu/vector_memory.h"
 
+TRI_INLINE float scale_of(const tri_embed_args *args)
+{
+    return args->scale != 0 ? args->scale : 1.0f;
+}
+
 /* Row of token j's id in the table; negative: not there. */
 TRI_INLINE int64_t table_row(const tri_embed_args *args, int64_t j)
 {
@@ -20,6 +25,7 @@ TRI_INLINE int64_t position_row(const tri_embed_args *args, int64_t j)
 TRI_INLINE void forward_tokens(const tri_embed_args *args, int64_t begin, int64_t end, bool bf16)
 {
     int64_t width = args->width;
+    float scale = scale_of(args);
     for (int64_t j = begin; j < end; j++) {
         int64_t row = table_row(args, j);
         int64_t place = args->position ? position_row(args, j) * width : 0;
@@ -28,7 +34,7 @@ TRI_INLINE void forward_tokens(const tri_embed_args *args, int64_t begin, int64_
             tri_vf v = {0};
             if (row >= 0) v = tri_v_load(args->table, row * width + i, lanes, bf16);
             if (args->position) v += tri_v_load(args->position, place + i, lanes, bf16);
-            tri_v_store(args->y, j * width + i, lanes, v, bf16);
+            tri_v_store(args->y, j * width + i, lanes, v * scale, bf16);
         }
     }
 }
@@ -41,14 +47,15 @@ static void embed_forward(const tri_embed_args *args, int64_t begin, int64_t end
         forward_tokens(args, begin, end, false);
 }
 
-/* sums[left .. right) += token j's dy */
+/* sums[left .. right) += scale * token j's dy */
 TRI_INLINE void add_token(const tri_embed_args *args, int64_t j, int64_t left, int64_t right,
                           float *sums, bool bf16)
 {
+    float scale = scale_of(args);
     for (int64_t i = left; i < right; i += TRI_V) {
         int64_t lanes = tri_v_lanes(i, right);
         tri_vf dy = tri_v_load(args->dy, j * args->width + i, lanes, bf16);
-        tri_v_store_f32(sums + i, lanes, tri_v_load_f32(sums + i, lanes) + dy);
+        tri_v_store_f32(sums + i, lanes, tri_v_load_f32(sums + i, lanes) + dy * scale);
     }
 }
 

@@ -22,12 +22,21 @@ TRI_INLINE float block_maximum(const void *logits, int64_t at, int64_t n, bool b
     return tri_v_maximum(largest);
 }
 
-TRI_INLINE float block_sum(const void *logits, int64_t at, int64_t n, float maximum, bool bf16)
+TRI_INLINE float multiplier_of(const tri_cross_entropy_args *args)
 {
+    return args->multiplier != 0 ? args->multiplier : 1.0f;
+}
+
+/* Sum of exp(multiplier * logit - maximum). */
+TRI_INLINE float block_sum(const tri_cross_entropy_args *args, int64_t at, int64_t n, float maximum,
+                           bool bf16)
+{
+    float multiplier = multiplier_of(args);
     tri_vf sum = {0};
     for (int64_t i = 0; i < n; i += TRI_V) {
         int64_t lanes = tri_v_lanes(i, n);
-        tri_vf e = tri_v_exp(tri_v_load(logits, at + i, lanes, bf16) - maximum);
+        tri_vf v = tri_v_load(args->logits, at + i, lanes, bf16);
+        tri_vf e = tri_v_exp(v * multiplier - maximum);
         sum += tri_v_keep(e, lanes);
     }
     return tri_v_sum(sum);
@@ -46,24 +55,25 @@ TRI_INLINE float load_one(const void *p, int64_t i, bool bf16)
 TRI_INLINE void stats_row(const tri_cross_entropy_args *args, int64_t row, bool bf16)
 {
     int64_t at = row * args->stride;
+    float multiplier = multiplier_of(args);
     float maximum = args->maximum[row];
     float sum = args->sum[row];
     for (int64_t i = 0; i < args->width; i += BLOCK) {
         int64_t n = args->width - i < BLOCK ? args->width - i : BLOCK;
-        float largest = block_maximum(args->logits, at + i, n, bf16);
+        float largest = multiplier * block_maximum(args->logits, at + i, n, bf16);
         if (largest > maximum) {
             sum *= exp_one(maximum - largest);
             maximum = largest;
         }
         /* nothing but -inf (or NaN) so far: inf - inf is no number */
         float offset = maximum == -__builtin_inff() ? 0 : maximum;
-        sum += block_sum(args->logits, at + i, n, offset, bf16);
+        sum += block_sum(args, at + i, n, offset, bf16);
     }
     args->maximum[row] = maximum;
     args->sum[row] = sum;
     int64_t target = args->target[row] - args->first;
     if (args->target[row] >= 0 && target >= 0 && target < args->width)
-        args->picked[row] = load_one(args->logits, at + target, bf16);
+        args->picked[row] = multiplier * load_one(args->logits, at + target, bf16);
 }
 
 static void loss_stats(const tri_cross_entropy_args *args, int64_t begin, int64_t end)
@@ -80,17 +90,20 @@ TRI_INLINE void gradient_row(const tri_cross_entropy_args *args, int64_t row, bo
 {
     int64_t at = row * args->stride;
     float maximum = args->maximum[row];
-    float factor = args->scale / args->sum[row];
+    float multiplier = multiplier_of(args);
+    float scale = multiplier * args->scale;
+    float factor = scale / args->sum[row];
     int64_t target = args->target[row] - args->first;
     float own = 0;
     bool here = target >= 0 && target < args->width;
     if (here) {
-        float p = exp_one(load_one(args->logits, at + target, bf16) - maximum) / args->sum[row];
-        own = (p - 1.0f) * args->scale;
+        float logit = multiplier * load_one(args->logits, at + target, bf16);
+        own = (exp_one(logit - maximum) / args->sum[row] - 1.0f) * scale;
     }
     for (int64_t i = 0; i < args->width; i += TRI_V) {
         int64_t lanes = tri_v_lanes(i, args->width);
-        tri_vf e = tri_v_exp(tri_v_load(args->logits, at + i, lanes, bf16) - maximum);
+        tri_vf v = tri_v_load(args->logits, at + i, lanes, bf16);
+        tri_vf e = tri_v_exp(v * multiplier - maximum);
         tri_v_store(args->logits, at + i, lanes, e * factor, bf16);
     }
     if (here) tri_v_store(args->logits, at + target, 1, tri_v_set(own), bf16);

@@ -32,6 +32,11 @@ static void *values_of(const tri_attention_layer *attention, const void *qkv, tr
     return tri_layer_at(qkv, query_width(attention) + key_width(attention), dtype);
 }
 
+static float scale_of(const tri_attention_layer *attention)
+{
+    return attention->scale != 0 ? attention->scale : 1.0f / sqrtf((float)attention->head_size);
+}
+
 static tri_attention_args args_of(const tri_layer_call *call, const tri_attention_layer *attention,
                                   const tri_attention_store *store)
 {
@@ -46,7 +51,7 @@ static tri_attention_args args_of(const tri_layer_call *call, const tri_attentio
         .kv_heads = attention->kv_heads,
         .head_size = attention->head_size,
         .dtype = call->dtype,
-        .scale = 1.0f / sqrtf((float)attention->head_size),
+        .scale = scale_of(attention),
         .q = store->qkv,
         .k = keys_of(attention, store->qkv, call->dtype),
         .v = values_of(attention, store->qkv, call->dtype),

@@ -16,6 +16,7 @@ typedef struct tri_attention_layer {
     tri_linear qkv;                     /* parts q, k, v */
     tri_linear out;
     const float *rope; /* [context, head_size] of tri_rope_table; NULL: none */
+    float scale;       /* of the scores; 0: 1 / sqrt(head_size) */
 } tri_attention_layer;
 
 /* What forward leaves to backward. */

@@ -16,6 +16,7 @@ static tri_embed_args args_of(const tri_layer_call *call, const tri_embed_layer 
         .first_position = call->first_position,
         .place = call->position,
         .dtype = call->dtype,
+        .scale = embed->scale,
         .id = ids,
         .table = embed->token->weight,
     };

@@ -12,9 +12,10 @@ typedef struct tri_embed_layer {
     tri_param *token;     /* [vocab, width] */
     tri_param *position;  /* [context, width]; NULL: none */
     int64_t first;        /* id of the first row of this rank */
+    float scale;          /* of what comes out; 0: 1 */
 } tri_embed_layer;
 
-/* x [outer rows, width] = token[id] + position. Collective over the tensor axis. ids [rows] are those of
+/* x [outer rows, width] = scale (token[id] + position). Collective over the tensor axis. ids [rows] are those of
  * the whole vocabulary. */
 TRI_MUST_USE tri_status tri_embed_layer_forward(const tri_layer_call *call,
                                                 const tri_embed_layer *embed, const int32_t *ids,

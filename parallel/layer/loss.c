@@ -137,6 +137,7 @@ static tri_cross_entropy_args entropy_args(const tri_layer_call *call, const tri
         .maximum = loss->maximum,
         .sum = loss->sum,
         .picked = loss->sum + chunk.rows,
+        .multiplier = loss->multiplier,
     };
 }
 
@@ -235,7 +236,10 @@ tri_status tri_loss_layer_logits(const tri_layer_call *call, const tri_loss_laye
         .ldc = loss->vocab,
     };
     args.c = logits;
-    return tri_matmul(call->kernels, &args);
+    TRI_TRY(tri_matmul(call->kernels, &args));
+    for (int64_t i = 0; loss->multiplier != 0 && i < rows * loss->vocab; i++)
+        logits[i] *= loss->multiplier;
+    return TRI_OK;
 }
 
 void tri_loss_layer_traffic(const tri_layer_call *call, const tri_loss_layer *loss,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The head and its loss: logits = hidden W^T, softmax cross-entropy, and the gradients of both. The
+/* The head and its loss: logits = multiplier * hidden W^T, softmax cross-entropy, and the gradients of both. The
  * logits of all tokens are never held: chunks of tokens go through the whole layer, forward and
  * backward, before the next; within a chunk of tokens, chunks of the vocabulary are multiplied and
  * read again while they are in cache.
@@ -19,6 +19,7 @@ typedef struct tri_loss_layer {
     int64_t first;        /* id of the first column of this rank */
     int64_t block;        /* most columns of any rank; 0: vocab (no tensor axis) */
     tri_param *head;      /* [vocab, width] */
+    float multiplier;     /* > 0, of the logits; 0: 1 */
     /* set by tri_loss_layer_declare */
     int64_t chunk_rows, chunk_columns, stride;
     void *logits;   /* [chunk_rows, stride] */
@@ -45,7 +46,7 @@ TRI_MUST_USE tri_status tri_loss_layer_run(const tri_layer_call *call, const tri
                                            const tri_loss_backward *backward, double *sum,
                                            int64_t *counted);
 
-/* logits [rows, vocab] fp32 = hidden W^T, for generation: this rank's columns, whole rows of hidden. Not
+/* logits [rows, vocab] fp32 = multiplier * hidden W^T, for generation: this rank's columns, whole rows of hidden. Not
  * collective. */
 TRI_MUST_USE tri_status tri_loss_layer_logits(const tri_layer_call *call,
                                               const tri_loss_layer *loss, int64_t rows,

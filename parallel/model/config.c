@@ -79,6 +79,35 @@ static tri_status check_family(const char *name)
     TRI_FAIL(TRI_EINVAL, "model.family '%s' is not known; families: %s", name, known);
 }
 
+static tri_status check_parameterization(const tri_model_config *config)
+{
+    char known[CONFIG_TEXT_BYTES] = "";
+    for (const char *const *name = tri_model_parameterizations(); *name; name++) {
+        if (strcmp(*name, config->parameterization) == 0) return TRI_OK;
+        size_t used = strlen(known);
+        snprintf(known + used, sizeof known - used, "%s%s", used ? ", " : "", *name);
+    }
+    TRI_FAIL(TRI_EINVAL, "model.parameterization '%s' is not known; known: %s",
+             config->parameterization, known);
+}
+
+static tri_status resolve_parameterization(tri_model_config *config)
+{
+    if (!config->parameterization[0])
+        snprintf(config->parameterization, sizeof config->parameterization, "standard");
+    TRI_TRY(check_parameterization(config));
+    TRI_TRY(resolve_positive("model.embedding_multiplier", 1, &config->embedding_multiplier));
+    TRI_TRY(resolve_positive("model.attention_multiplier", 1, &config->attention_multiplier));
+    TRI_TRY(resolve_positive("model.output_multiplier", 1, &config->output_multiplier));
+    bool is_scaled = tri_model_is_scaled(config);
+    TRI_CHECK(!is_scaled || config->base_hidden != 0, TRI_EINVAL,
+              "model.base_hidden must be given for model.parameterization %s: the width at which "
+              "optimizer.lr was found (model.hidden %lld makes this model that one)",
+              config->parameterization, (long long)config->hidden);
+    return is_scaled ? check_range("model.base_hidden", config->base_hidden, 1, config_max_size)
+                     : TRI_OK;
+}
+
 tri_status tri_model_config_resolve(tri_model_config *config)
 {
     TRI_TRY(check_family(config->family));
@@ -97,6 +126,7 @@ tri_status tri_model_config_resolve(tri_model_config *config)
     TRI_TRY(resolve_positive("model.rope_theta", 10000, &resolved.rope_theta));
     TRI_TRY(resolve_positive("model.norm_epsilon", 1e-5, &resolved.norm_epsilon));
     TRI_TRY(resolve_positive("model.init_std", 0.02, &resolved.init_std));
+    TRI_TRY(resolve_parameterization(&resolved));
     *config = resolved;
     return TRI_OK;
 }

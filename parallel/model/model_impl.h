@@ -66,6 +66,15 @@ typedef struct tri_model_family {
     tri_status (*resolve)(tri_model_config *config);
 } tri_model_family;
 
+/* How a tensor begins, and how fast it learns (parallel/model/parameterization.c). */
+typedef struct tri_model_scaling {
+    double std;                  /* of a matrix */
+    double sign_lr, gradient_lr; /* as in tri_row */
+} tri_model_scaling;
+
+/* The same of a tensor, by the parameterization of a resolved config. Not collective. */
+tri_model_scaling tri_model_scaling_of(const tri_model_config *config, tri_model_tensor tensor);
+
 /* The family called `name`, NULL if there is none. Not collective. */
 const tri_model_family *tri_model_family_find(const char *name);
 

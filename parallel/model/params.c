@@ -4,7 +4,6 @@
  */
 #include "parallel/model/model_impl.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -52,21 +51,16 @@ static tri_status expand_external(const tri_model *model, const tensor_spec *spe
     return TRI_OK;
 }
 
-static tri_init init_of(const tri_model *model, tri_model_tensor tensor, bool is_matrix)
+static tri_init init_of(const tri_model_config *config, tri_model_tensor tensor, bool is_matrix)
 {
-    const tri_model_config *config = &model->config;
     switch (tensor) {
     case TRI_MODEL_NORM1_WEIGHT:
     case TRI_MODEL_NORM2_WEIGHT:
     case TRI_MODEL_NORM_WEIGHT:
         return (tri_init){TRI_INIT_ONE, 0};
-    case TRI_MODEL_OUT_WEIGHT:
-    case TRI_MODEL_DOWN_WEIGHT: /* each block adds two branches to the residual stream */
-        return (tri_init){TRI_INIT_NORMAL,
-                          (float)(config->init_std / sqrt(2.0 * (double)config->layers))};
     default:
         if (!is_matrix) return (tri_init){TRI_INIT_ZERO, 0};
-        return (tri_init){TRI_INIT_NORMAL, (float)config->init_std};
+        return (tri_init){TRI_INIT_NORMAL, (float)tri_model_scaling_of(config, tensor).std};
     }
 }
 
@@ -167,8 +161,11 @@ static tri_status add(tri_model *model, tensor_spec spec, tri_param **where)
     row->n_dims = spec.columns > 0 ? 2 : 1;
     row->shape[0] = spec.rows;
     if (spec.columns > 0) row->shape[1] = spec.columns;
-    row->init = init_of(model, spec.tensor, spec.columns > 0);
+    row->init = init_of(&model->config, spec.tensor, spec.columns > 0);
     row->decay = spec.columns > 0;
+    tri_model_scaling scaling = tri_model_scaling_of(&model->config, spec.tensor);
+    row->sign_lr = scaling.sign_lr;
+    row->gradient_lr = scaling.gradient_lr;
     row->vocabulary = spec.tensor == TRI_MODEL_EMBED_TOKEN || spec.tensor == TRI_MODEL_HEAD_WEIGHT;
     /* A constant added to all scores of a query does not change their softmax. */
     row->zero_grad = spec.tensor == TRI_MODEL_K_BIAS && !model->family->rotary;
@@ -225,6 +222,7 @@ static tri_status add_block(tri_model *model, int64_t layer, tri_model_block *bl
     block->attention.heads = config->heads / ranks;
     block->attention.kv_heads = tri_max64(config->kv_heads / ranks, 1);
     block->attention.head_size = head_size;
+    block->attention.scale = (float)tri_model_multipliers_of(config).scores;
     /* the sizes of whole tensors, for the rows; those of this rank below */
     block->attention.qkv = (tri_linear){
         .in = C,
@@ -280,6 +278,9 @@ tri_status tri_model_describe(tri_model *model)
         TRI_TRY(add(model, (tensor_spec){TRI_MODEL_HEAD_WEIGHT, -1, config->vocab, C},
                     &model->loss.head));
     int64_t vocab_block = (config->vocab + model->tensor.size - 1) / model->tensor.size;
+    tri_model_multipliers multipliers = tri_model_multipliers_of(config);
+    model->embed.scale = (float)multipliers.embedding;
+    model->loss.multiplier = (float)multipliers.logits;
     model->embed.width = C;
     model->embed.vocab = model->embed.token->count / C;
     model->embed.first = model->tensor.index * vocab_block;

@@ -166,6 +166,26 @@ def begins(folder):
         assert one == two and len(one) == 5, f"{name}: {one} {two}"
 
 
+MULTIPLIED = {"model.parameterization": "mup", "model.base_hidden": 24,
+              "model.embedding_multiplier": 1.3, "model.attention_multiplier": 3.0,
+              "model.output_multiplier": 1.7}
+
+
+def folded(folder):
+    """A model with multipliers is exported as one without, which has the same loss; the spec of the first is
+    not that of the second."""
+    for name, keys in MODELS.items():
+        folder.write_spec("plain.yaml", keys)
+        keys.update(MULTIPLIED)
+        ckpt = trained(folder, name)
+        export(folder, ckpt, f"out/{name}")
+        import_(folder, f"out/{name}", f"in/{name}", "--spec", "plain.yaml")
+        one, two = (loss_of(folder, path) for path in (ckpt, f"in/{name}"))
+        assert abs(one - two) < 2e-6 * one, f"{name}: {one} {two}"
+        tool(folder, "checkpoint", "import", f"out/{name}", f"in/{name}_2", "--spec", f"{name}.yaml",
+             code=2, parts=["model.parameterization mup with multipliers 1.3 of the embedding"])
+
+
 CHANGES = {
     "gpt2": [({"activation_function": "gelu"}, "activation_function"),
              ({"activation_function": "relu"}, "activation_function"),
@@ -455,6 +475,6 @@ def streams(folder):
 
 
 if __name__ == "__main__":
-    sys.exit(job.main({"round_trip": round_trip, "names": names, "begins": begins,
+    sys.exit(job.main({"round_trip": round_trip, "names": names, "begins": begins, "folded": folded,
                        "refused": refused, "reader": reader, "forward": forward,
                        "streams": streams}, __doc__))

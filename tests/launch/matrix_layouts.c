@@ -40,6 +40,7 @@ static const struct {
     {"model.tied",                0,                               true,  "true false"                             },
     {"model.dropout",             0,                               true,  "0 0.1"                                  },
     {"model.kv_heads",            0,                               true,  "= 1 2"                                  },
+    {"model.parameterization",    0,                               true,  "standard mup"                           },
     {"data.separator",            0,                               true,  "= 10"                                   },
 };
 enum { N_HINTS = sizeof hints / sizeof hints[0] };
@@ -62,8 +63,12 @@ static inline void cover_destroy(cover **c)
 void matrix_base(bool pairs, const char *text, char *out, size_t out_bytes)
 {
     /* weights large enough that attention is not near uniform: every part of a gradient then weighs */
-    const char *model = pairs ? "layers: 8, hidden: 64, heads: 8, context: 32, init_std: 0.1"
-                              : "layers: 4, hidden: 32, heads: 4, context: 16, init_std: 0.15";
+    const char *model = pairs ? "layers: 8, hidden: 64, heads: 8, context: 32, init_std: 0.1, "
+                                "base_hidden: 32, attention_multiplier: 1.1, "
+                                "embedding_multiplier: 1.1, output_multiplier: 0.9"
+                              : "layers: 4, hidden: 32, heads: 4, context: 16, init_std: 0.15, "
+                                "base_hidden: 16, attention_multiplier: 1.1, "
+                                "embedding_multiplier: 1.1, output_multiplier: 0.9";
     snprintf(out, out_bytes,
              "name: matrix\nseed: 5\nmodel: {family: gpt2, %s}\n"
              "data: {train: '%s', format: text, tokenizer: bytes}\n"

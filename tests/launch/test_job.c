@@ -213,4 +213,53 @@ TRI_TEST(saved_here_continued_there)
     return TRI_OK;
 }
 
-TRI_TEST_MAIN(TRI_TEST_ROW(meshes_agree), TRI_TEST_ROW(saved_here_continued_there))
+/* Load a checkpoint into a job of another parameterization or multiplier. */
+static tri_status refuse_body(tri_comm *world, void *arg)
+{
+    static const struct {
+        const char *change, *part;
+    } cases[] = {
+        {"model.parameterization=standard",
+         "with model.parameterization mup, this job has standard"                           },
+        {"model.base_hidden=32",            "with model.base_hidden 16, this job has 32"    },
+        {"model.output_multiplier=2",       "with model.output_multiplier 1, this job has 2"},
+    };
+    const job_case *c = arg;
+    bool found = false;
+    tri_ckpt_info info = {0};
+    TRI_TRY(tri_ckpt_find_newest(c->load, world, &found, &info));
+    EXPECT(found, "no checkpoint in %s", c->load);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        tri_spec spec;
+        TRI_TRY(tri_spec_parse(c->yaml, strlen(c->yaml), "test.yaml", &spec));
+        TRI_TRY(tri_spec_override(&spec, 1, &cases[i].change));
+        TRI_TRY(tri_spec_check(&spec, 1));
+        tri_job *job = NULL;
+        TRI_TRY(tri_job_open(&spec, TRI_JOB_TRAIN, world, &job));
+        EXPECT_STATUS(tri_job_load_part(job, info.path, TRI_JOB_WEIGHTS), TRI_EINVAL,
+                      cases[i].part);
+        tri_job_close(&job);
+    }
+    tri_ckpt_info_fini(&info);
+    return TRI_OK;
+}
+
+TRI_TEST(another_parameterization_is_refused)
+{
+    TRI_AUTO(tri_folder) *folder = NULL;
+    TRI_TRY(tri_folder_create(&folder));
+    char yaml[1024];
+    char dir[TRI_FOLDER_PATH_BYTES + 256];
+    TRI_TRY(make_yaml(folder, "family: gpt2, parameterization: mup, base_hidden: 16", yaml,
+                      sizeof yaml));
+    snprintf(dir, sizeof dir, "%s", tri_folder_at(folder, "ckpt"));
+    static job_case c;
+    c = (job_case){.yaml = yaml, .last = HALF, .save = dir};
+    TRI_TRY(run_case(2, &c));
+    c = (job_case){.yaml = yaml, .first = HALF, .last = STEPS, .load = dir};
+    TRI_TRY(run_case(1, &c));
+    return tri_comm_run_threads(1, &one_thread, refuse_body, &c);
+}
+
+TRI_TEST_MAIN(TRI_TEST_ROW(meshes_agree), TRI_TEST_ROW(saved_here_continued_there),
+              TRI_TEST_ROW(another_parameterization_is_refused))

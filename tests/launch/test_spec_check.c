@@ -98,6 +98,14 @@ TRI_TEST(contradictions)
     spec.schedule.warmup_share = 0.5;
     spec.schedule.scale_from = 1;
     EXPECT_STATUS(tri_spec_check(&spec, 1), TRI_EINVAL, "for batch.sequences");
+    make(&spec);
+    snprintf(spec.model.parameterization, sizeof spec.model.parameterization, "mup");
+    EXPECT_STATUS(tri_spec_check(&spec, 1), TRI_EINVAL, "model.base_hidden must be given");
+    spec.model.base_hidden = 32;
+    TRI_TRY(tri_spec_check(&spec, 1));
+    snprintf(spec.optimizer.name, sizeof spec.optimizer.name, "lamb");
+    EXPECT_STATUS(tri_spec_check(&spec, 1), TRI_EINVAL,
+                  "model.parameterization mup: optimizer.name lamb");
     return TRI_OK;
 }
 

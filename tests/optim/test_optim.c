@@ -410,6 +410,38 @@ TRI_TEST(groups_by_name)
     return tri_comm_run_threads(1, &one_thread, look_at_groups, NULL);
 }
 
+/* What a row asks for, the groups on top of it, and what a weight loses in a step, which stays. */
+TRI_TEST(factors_of_rows)
+{
+    static const struct {
+        tri_optim_config config;
+        double lr, weight_decay;
+    } cases[] = {
+        {{.name = "adamw", .weight_decay = 0.1},                               0.125,  0.8  },
+        {{.name = "lion", .weight_decay = 0.1, .groups = {"t* lr 0.5"}},       0.0625, 0.8  },
+        {{.name = "adagrad", .weight_decay = 0.1, .groups = {"t* decay 0.5"}}, 0.125,  4    },
+        {{.name = "adafactor"},                                                0.125,  0    },
+        {{.name = "sgd", .weight_decay = 0.1},                                 4,      0.025},
+        {{.name = "lamb", .weight_decay = 0.1},                                1,      0.1  },
+    };
+    tri_row row = {.name = "param/tensor", .decay = true, .sign_lr = 0.125, .gradient_lr = 4};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        tri_optim_rates got;
+        TRI_TRY(tri_optim_rates_of(&cases[i].config, &row, NULL, &got));
+        EXPECT(got.lr == cases[i].lr && fabs(got.weight_decay - cases[i].weight_decay) < 1e-15,
+               "%s: %g, %g", cases[i].config.name, got.lr, got.weight_decay);
+    }
+    tri_optim_config config = {.name = "lamb"};
+    EXPECT_STATUS(tri_optim_check_factors(&config, "model.parameterization mup"), TRI_EINVAL,
+                  "model.parameterization mup: optimizer.name lamb sizes its steps by norms");
+    config = (tri_optim_config){.name = "adafactor", .scale_parameter = 1};
+    EXPECT_STATUS(tri_optim_check_factors(&config, "x"), TRI_EINVAL,
+                  "only with optimizer.scale_parameter false");
+    config.scale_parameter = 0;
+    TRI_TRY(tri_optim_check_factors(&config, "x"));
+    return TRI_OK;
+}
+
 TRI_TEST(refusals)
 {
     static const struct {
@@ -448,4 +480,5 @@ TRI_TEST(clip_factor)
 
 TRI_TEST_MAIN(TRI_TEST_ROW(worked_examples), TRI_TEST_ROW(shards_are_one_rank),
               TRI_TEST_ROW(norms_of_shards_are_caught), TRI_TEST_ROW(moments_are_rows),
-              TRI_TEST_ROW(groups_by_name), TRI_TEST_ROW(refusals), TRI_TEST_ROW(clip_factor))
+              TRI_TEST_ROW(groups_by_name), TRI_TEST_ROW(factors_of_rows), TRI_TEST_ROW(refusals),
+              TRI_TEST_ROW(clip_factor))

@@ -69,6 +69,23 @@ static inline void ref_dropout(const reference *ref, int64_t site, int64_t sampl
                    : 0;
 }
 
+static inline bool ref_is_mup(const tri_model_config *config)
+{
+    return strcmp(config->parameterization, "mup") == 0;
+}
+
+static inline double ref_score_scale(const tri_model_config *config)
+{
+    double head = (double)config->hidden / (double)config->heads;
+    return config->attention_multiplier / (ref_is_mup(config) ? head : sqrt(head));
+}
+
+static inline double ref_logit_scale(const tri_model_config *config)
+{
+    double ratio = (double)config->hidden / (double)config->base_hidden;
+    return config->output_multiplier / (ref_is_mup(config) ? ratio : 1);
+}
+
 static inline void ref_attention(const reference *ref, int64_t layer, const double *y, int64_t T,
                                  double *branch)
 {
@@ -85,7 +102,7 @@ static inline void ref_attention(const reference *ref, int64_t layer, const doub
         scalar_rotate(T, heads[1], heads[2], config->rope_theta, k);
     }
     for (int64_t h = 0; h < heads[0]; h++)
-        scalar_head(T, h, heads, q, k, v, mix);
+        scalar_head(T, h, heads, ref_score_scale(config), q, k, v, mix);
     ref_linear(ref, layer, "attention.out", mix, (int64_t[]){T, C, C}, branch);
 }
 
@@ -121,7 +138,8 @@ static inline double ref_sequence(reference *ref, const int32_t *ids, const int3
     const double *token = ref_row(ref, -1, "embed.token.weight");
     const double *position = ref_row(ref, -1, "embed.position.weight");
     for (int64_t i = 0; i < T * C; i++)
-        x[i] = token[ids[i / C] * C + i % C] + (position ? position[i] : 0);
+        x[i] = config->embedding_multiplier *
+               (token[ids[i / C] * C + i % C] + (position ? position[i] : 0));
     ref_dropout(ref, 0, sample, T * C, x);
     for (int64_t layer = 0; layer < config->layers; layer++) {
         ref_norm(ref, layer, "norm1", x, T, y);
@@ -136,6 +154,8 @@ static inline double ref_sequence(reference *ref, const int32_t *ids, const int3
     ref_norm(ref, -1, "norm", x, T, y);
     ref_linear(ref, -1, config->tied ? "embed.token" : "head", y, (int64_t[]){T, C, V},
                ref->logits);
+    for (int64_t i = 0; i < T * V; i++)
+        ref->logits[i] *= ref_logit_scale(config);
     double loss = 0;
     for (int64_t t = 0; t < T; t++) {
         if (target[t] < 0) continue;

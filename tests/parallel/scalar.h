@@ -59,8 +59,8 @@ static inline void scalar_rotate(int64_t T, int64_t heads, int64_t Dh, double th
 
 /* Causal attention of head h: q, out [T, heads * Dh], k, v [T, kv_heads * Dh]; size = {heads, kv_heads,
  * Dh}. */
-static inline void scalar_head(int64_t T, int64_t h, const int64_t size[3], const double *q,
-                               const double *k, const double *v, double *out)
+static inline void scalar_head(int64_t T, int64_t h, const int64_t size[3], double scale,
+                               const double *q, const double *k, const double *v, double *out)
 {
     int64_t Dh = size[2];
     int64_t g = h / (size[0] / size[1]);
@@ -72,7 +72,7 @@ static inline void scalar_head(int64_t T, int64_t h, const int64_t size[3], cons
             score[s] = 0;
             for (int64_t i = 0; i < Dh; i++)
                 score[s] += q[(t * size[0] + h) * Dh + i] * k[(s * size[1] + g) * Dh + i];
-            score[s] /= sqrt((double)Dh);
+            score[s] *= scale;
             most = fmax(most, score[s]);
         }
         for (int64_t s = 0; s <= t; s++)

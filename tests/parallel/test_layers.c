@@ -191,7 +191,7 @@ TRI_TEST(embedding_gathers_and_scatters)
     draw(3, ROWS * C, dx, NULL);
     tri_param params[2] = {param_of(0, V * C, table, dtable),
                            param_of(1, (LENGTH + 1) * C, position, dposition)};
-    tri_embed_layer embed = {V, C, &params[0], &params[1], 0};
+    tri_embed_layer embed = {.vocab = V, .width = C, .token = &params[0], .position = &params[1]};
     TRI_TRY(tri_embed_layer_forward(&b.call, &embed, ids, x));
     for (int i = 0; i < ROWS * C; i++)
         EXPECT(x[i] == table[ids[i / C] * C + i % C] + position[i / C % LENGTH * C + i % C], "x %d",
@@ -304,8 +304,8 @@ static void attention_scalar(const attention_case *c, double *y)
         scalar_rotate(LENGTH, HEADS, DH, 100, qs);
         scalar_rotate(LENGTH, KV_HEADS, DH, 100, ks);
         for (int h = 0; h < HEADS; h++)
-            scalar_head(LENGTH, h, (int64_t[]){HEADS, KV_HEADS, DH}, qs, ks, v + s * LENGTH * KV,
-                        mix + s * LENGTH * C);
+            scalar_head(LENGTH, h, (int64_t[]){HEADS, KV_HEADS, DH}, 1 / sqrt(DH), qs, ks,
+                        v + s * LENGTH * KV, mix + s * LENGTH * C);
     }
     scalar_linear((int64_t[]){ROWS, C, C}, mix, c->out, NULL, y);
 }

@@ -155,8 +155,8 @@ static tri_status attention_make(rig *r, attention_case *c, passes *p)
     TRI_TRY(pair_make(r, &c->out, 3, true));
     float *table = take(r, LENGTH * DH);
     tri_rope_table(LENGTH, DH, 100, table);
-    c->whole = (tri_attention_layer){HEADS, kv_heads, DH, c->qkv.whole, c->out.whole, table};
-    c->part = (tri_attention_layer){heads_here, kv_here, DH, c->qkv.part, c->out.part, table};
+    c->whole = (tri_attention_layer){HEADS, kv_heads, DH, c->qkv.whole, c->out.whole, table, 0};
+    c->part = (tri_attention_layer){heads_here, kv_here, DH, c->qkv.part, c->out.part, table, 0};
     tri_attention_store *stores[] = {&c->whole_store, &c->part_store};
     tri_attention_scratch *scratches[] = {&c->whole_scratch, &c->part_scratch};
     for (int i = 0; i < 2; i++) {

@@ -171,7 +171,11 @@ static tri_status embed_make(rig *r, embed_case *whole, embed_case *part, const 
                                .gradient = take(r, V_MOST * C)};
         e->position = (tri_param){
             .count = 2 * LENGTH * C, .weight = position, .gradient = take(r, 2 * LENGTH * C)};
-        e->layer = (tri_embed_layer){of.n_rows, C, &e->token, &e->position, of.row};
+        e->layer = (tri_embed_layer){.vocab = of.n_rows,
+                                     .width = C,
+                                     .token = &e->token,
+                                     .position = &e->position,
+                                     .first = of.row};
         e->x = take(r, ROWS * C);
     }
     return TRI_OK;

@@ -109,6 +109,35 @@ TRI_TEST(gpt2_gradients_with_dropout)
                                              .apart = true});
 }
 
+/* Multipliers of all three kinds, and a width that is not the base. */
+static tri_model_config multiplied(tri_model_config config, const char *parameterization)
+{
+    snprintf(config.parameterization, sizeof config.parameterization, "%s", parameterization);
+    config.base_hidden = 4;
+    config.embedding_multiplier = 1.5;
+    config.attention_multiplier = 3;
+    config.output_multiplier = 2.5;
+    return config;
+}
+
+TRI_TEST(gradients_with_multipliers)
+{
+    for (int tied = 0; tied < 2; tied++) {
+        model_rig_args gpt2 = {.config = multiplied(tiny("gpt2", 0, tied, 0.2), "mup"),
+                               .micro_batch = SEQUENCES,
+                               .compute = TRI_F32};
+        model_rig_args llama = {.config = multiplied(tiny("llama", 2, tied, 0), "mup"),
+                                .micro_batch = SEQUENCES,
+                                .compute = TRI_F32};
+        TRI_TRY(check_gradients(&gpt2));
+        TRI_TRY(check_gradients(&llama));
+    }
+    model_rig_args standard = {.config = multiplied(tiny("gpt2", 0, -1, 0), "standard"),
+                               .micro_batch = SEQUENCES,
+                               .compute = TRI_F32};
+    return check_gradients(&standard);
+}
+
 TRI_TEST(llama_gradients_of_grouped_queries)
 {
     return check_gradients(&(model_rig_args){
@@ -329,16 +358,15 @@ TRI_TEST(evaluate_gives_the_training_loss)
 }
 
 /* Prompt, then one token at a time, then from the start again: logits of the reference each time. */
-static tri_status check_decode(const char *family, int64_t kv_heads)
+static tri_status check_decode(const tri_model_config *config)
 {
+    const char *family = config->family;
     __attribute__((cleanup(model_rig_destroy))) model_rig rig = {0};
     static reference ref;
     static rig_batch batch;
-    TRI_TRY(rig_create(&(model_rig_args){.config = tiny(family, kv_heads, -1, 0),
-                                         .micro_batch = 1,
-                                         .compute = TRI_F32,
-                                         .serving = true},
-                       &rig));
+    TRI_TRY(rig_create(
+        &(model_rig_args){.config = *config, .micro_batch = 1, .compute = TRI_F32, .serving = true},
+        &rig));
     rig_randomise(&rig, 0.3F);
     TRI_TRY(reference_make(&rig, 0, &ref));
     int64_t T = rig.config.context;
@@ -368,12 +396,16 @@ static tri_status check_decode(const char *family, int64_t kv_heads)
 
 TRI_TEST(decode_gives_the_logits_of_the_whole_sequence)
 {
-    TRI_TRY(check_decode("gpt2", 0));
-    TRI_TRY(check_decode("llama", 2));
-    return check_decode("llama", 0);
+    tri_model_config configs[] = {tiny("gpt2", 0, -1, 0), tiny("llama", 2, -1, 0),
+                                  tiny("llama", 0, -1, 0),
+                                  multiplied(tiny("gpt2", 0, -1, 0), "mup")};
+    for (size_t i = 0; i < sizeof configs / sizeof configs[0]; i++)
+        TRI_TRY(check_decode(&configs[i]));
+    return TRI_OK;
 }
 
 TRI_TEST_MAIN(TRI_TEST_ROW(gpt2_gradients), TRI_TEST_ROW(gpt2_gradients_with_dropout),
+              TRI_TEST_ROW(gradients_with_multipliers),
               TRI_TEST_ROW(llama_gradients_of_grouped_queries),
               TRI_TEST_ROW(llama_gradients_tied_and_apart),
               TRI_TEST_ROW(micro_batches_give_the_same_sums),

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+// TEST ranks=1 timeout=60
+/* The numbers of a parameterization: of mup by width, that its base model is the standard one, and that
+ * weights which take the multipliers over compute the same without them.
+ */
+#include "tests/parallel/model_batch.h"
+
+static tri_model_config config_of(const char *family, int64_t hidden, int tied)
+{
+    tri_model_config config = {.layers = 2,
+                               .hidden = hidden,
+                               .heads = 8,
+                               .context = 16,
+                               .vocab = 61,
+                               .tied = tied,
+                               .parameterization = "mup",
+                               .base_hidden = 128};
+    snprintf(config.family, sizeof config.family, "%s", family);
+    return config;
+}
+
+/* What kind of tensor a row is, said by its name alone. */
+typedef enum row_kind { VECTOR, EMBEDDING, HIDDEN, RESIDUAL, READOUT } row_kind;
+
+static row_kind kind_of(const char *name)
+{
+    if (strstr(name, "head.")) return READOUT;
+    if (strstr(name, "embed.")) return EMBEDDING;
+    if (strstr(name, "norm") || strstr(name, ".bias")) return VECTOR;
+    return strstr(name, ".out.") || strstr(name, ".down.") ? RESIDUAL : HIDDEN;
+}
+
+static tri_status expect_rows(const char *family, int tied)
+{
+    __attribute__((cleanup(model_rig_destroy))) model_rig rig = {0};
+    TRI_TRY(rig_create(&(model_rig_args){.config = config_of(family, 1024, tied),
+                                         .micro_batch = 1,
+                                         .compute = TRI_F32},
+                       &rig));
+    /* base deviation 0.02, ratio 8: matrices of hidden layers begin as 0.02 / sqrt(8) */
+    const double std[] = {0, 0.02, 0.02 / sqrt(8.0), 0.02 / sqrt(8.0) / 2, 0.02};
+    const double sign[] = {1, 1, 0.125, 0.125, 1};
+    const double gradient[] = {8, 8, 1, 1, 8};
+    for (int i = 0; i < rig.n_params; i++) {
+        const tri_row *row = rig_row(&rig, i);
+        row_kind kind = kind_of(row->name);
+        EXPECT(fabs((double)row->init.std - std[kind]) < 1e-9, "%s begins with %g", row->name,
+               (double)row->init.std);
+        EXPECT(row->sign_lr == sign[kind] && row->gradient_lr == gradient[kind],
+               "%s has learning rates x %g and %g", row->name, row->sign_lr, row->gradient_lr);
+    }
+    tri_model_multipliers m = tri_model_multipliers_of(&rig.config);
+    EXPECT(m.embedding == 1 && m.scores == 1.0 / 128 && m.logits == 0.125, "%g %g %g", m.embedding,
+           m.scores, m.logits);
+    return TRI_OK;
+}
+
+TRI_TEST(eight_times_the_base_width)
+{
+    TRI_TRY(expect_rows("gpt2", 1));
+    TRI_TRY(expect_rows("gpt2", 0));
+    return expect_rows("llama", 0);
+}
+
+/* Weights of one model by the names of the other's rows, times the factor of each. */
+static void take_over(const model_rig *from, model_rig *to, bool folds)
+{
+    for (int i = 0; i < from->n_params; i++) {
+        double factor = folds ? tri_model_folded(&from->config, rig_row(from, i)->name) : 1;
+        for (int64_t e = 0; e < rig_count(from, i); e++)
+            to->master[to->offset[i] + e] =
+                (float)(factor * (double)from->master[from->offset[i] + e]);
+    }
+    rig_publish(to);
+}
+
+static tri_status loss_of(model_rig *rig, double *loss)
+{
+    static rig_batch batch;
+    int64_t counted = 0;
+    rig_batch_fill(&batch, 2, 8, rig->config.vocab, 4);
+    *loss = 0;
+    return rig_train(rig, &batch.batch, 1, NULL, loss, &counted);
+}
+
+/* The loss of mup's model and of a standard one with the same weights, folded or not. */
+static tri_status expect_same(const tri_model_config *config, bool folds, double tolerance)
+{
+    __attribute__((cleanup(model_rig_destroy))) model_rig mup = {0}, standard = {0};
+    model_rig_args args = {.config = *config, .micro_batch = 2, .compute = TRI_F32};
+    double loss[2];
+    TRI_TRY(rig_create(&args, &mup));
+    snprintf(args.config.parameterization, sizeof args.config.parameterization, "standard");
+    args.config.embedding_multiplier = 0;
+    args.config.attention_multiplier = 0;
+    args.config.output_multiplier = 0;
+    TRI_TRY(rig_create(&args, &standard));
+    rig_randomise(&mup, 0.3F);
+    take_over(&mup, &standard, folds);
+    TRI_TRY(loss_of(&mup, &loss[0]));
+    TRI_TRY(loss_of(&standard, &loss[1]));
+    EXPECT(fabs(loss[0] - loss[1]) <= tolerance * loss[1], "%s tied %d: loss %.9g, %.9g",
+           config->family, config->tied, loss[0], loss[1]);
+    return TRI_OK;
+}
+
+TRI_TEST(base_model_is_the_standard_one)
+{
+    tri_model_config config = config_of("gpt2", 128, -1);
+    config.attention_multiplier = 4; /* sqrt(head size): scores / 16 * 4 */
+    TRI_TRY(expect_same(&config, false, 0));
+    return TRI_OK;
+}
+
+TRI_TEST(folded_weights_compute_the_same)
+{
+    for (int tied = 0; tied < 2; tied++) {
+        const char *const families[] = {"gpt2", "llama"};
+        for (int f = 0; f < 2; f++) {
+            tri_model_config config = config_of(families[f], 64, tied);
+            config.embedding_multiplier = 1.7;
+            config.attention_multiplier = 3;
+            config.output_multiplier = 0.6;
+            TRI_TRY(expect_same(&config, true, 2e-6));
+        }
+    }
+    return TRI_OK;
+}
+
+TRI_TEST(refusals)
+{
+    tri_model_config config = config_of("gpt2", 128, -1);
+    config.base_hidden = 0;
+    EXPECT_STATUS(tri_model_config_resolve(&config), TRI_EINVAL,
+                  "model.base_hidden must be given for model.parameterization mup");
+    config.base_hidden = -3;
+    EXPECT_STATUS(tri_model_config_resolve(&config), TRI_EINVAL,
+                  "model.base_hidden -3 is out of range; legal: 1 to");
+    config = config_of("gpt2", 128, -1);
+    config.output_multiplier = -1;
+    EXPECT_STATUS(tri_model_config_resolve(&config), TRI_EINVAL,
+                  "model.output_multiplier -1 must be greater than 0");
+    snprintf(config.parameterization, sizeof config.parameterization, "ntk");
+    EXPECT_STATUS(tri_model_config_resolve(&config), TRI_EINVAL,
+                  "model.parameterization 'ntk' is not known; known: standard, mup");
+    return TRI_OK;
+}
+
+TRI_TEST_MAIN(TRI_TEST_ROW(eight_times_the_base_width),
+              TRI_TEST_ROW(base_model_is_the_standard_one),
+              TRI_TEST_ROW(folded_weights_compute_the_same), TRI_TEST_ROW(refusals))
