@@ -35,21 +35,27 @@ static tri_status plan_and_print(const tri_spec *spec, int n_ranks)
     return TRI_OK;
 }
 
-/* The messages of every rank, one JSON object a line, with what it sends by ring algorithms. */
+static void print_list_json(const tri_traffic_list *messages, int rank, bool is_test)
+{
+    for (int i = 0; i < messages->n; i++) {
+        const tri_traffic *entry = &messages->entry[i];
+        printf("{\"rank\": %d, \"kind\": \"%s\", \"group\": \"%s\", \"what\": \"%s\", ", rank,
+               tri_coll_kind_name(entry->kind), entry->group, entry->what);
+        printf("\"ranks\": %d, \"calls\": %lld, \"payload_bytes\": %lld, \"sent_bytes\": %.0f%s}\n",
+               entry->ranks, (long long)entry->calls, (long long)entry->payload_bytes,
+               tri_traffic_sent_bytes(entry), is_test ? ", \"test\": true" : "");
+    }
+}
+
+/* The messages of every rank, one JSON object a line, with what it sends by ring algorithms: of the first
+ * step, then, marked, of such a step with a test of the batch. */
 static tri_status print_messages_json(const tri_spec *spec, int n_ranks)
 {
     for (int rank = 0; rank < n_ranks; rank++) {
         tri_job_plan plan;
         TRI_TRY(tri_job_plan_make(spec, n_ranks, rank, &plan));
-        for (int i = 0; i < plan.messages.n; i++) {
-            const tri_traffic *entry = &plan.messages.entry[i];
-            printf("{\"rank\": %d, \"kind\": \"%s\", \"group\": \"%s\", \"what\": \"%s\", ", rank,
-                   tri_coll_kind_name(entry->kind), entry->group, entry->what);
-            printf(
-                "\"ranks\": %d, \"calls\": %lld, \"payload_bytes\": %lld, \"sent_bytes\": %.0f}\n",
-                entry->ranks, (long long)entry->calls, (long long)entry->payload_bytes,
-                tri_traffic_sent_bytes(entry));
-        }
+        print_list_json(&plan.messages, rank, false);
+        print_list_json(&plan.test_messages, rank, true);
     }
     return TRI_OK;
 }

@@ -75,6 +75,22 @@ static void print_parameterization(const tri_model_config *model, FILE *stream)
             m.logits);
 }
 
+/* Where the batch is not the same in all steps. */
+static void print_growth(const tri_spec *spec, FILE *stream)
+{
+    tri_batch_config batch = tri_spec_batch(spec);
+    if (!tri_batch_varies(&batch)) return;
+    fprintf(stream, "         grows to %lld in quanta of %lld, rounds of %lld; ",
+            (long long)tri_batch_largest(&batch), (long long)batch.adaptive.quantum,
+            (long long)spec->batch.round);
+    if (batch.ramp.to > 0)
+        fprintf(stream, "a ramp over %lld samples\n", (long long)batch.ramp.samples);
+    else
+        fprintf(stream, "%s test of %d groups, every %lld step%s\n",
+                tri_batch_tests()[batch.adaptive.test], batch.adaptive.groups,
+                (long long)batch.adaptive.interval, batch.adaptive.interval == 1 ? "" : "s");
+}
+
 static void print_job(const tri_spec *spec, int n_ranks, const tri_job_plan *plan, FILE *stream)
 {
     char params[CHECK_NUMBER_BYTES];
@@ -101,8 +117,10 @@ static void print_job(const tri_spec *spec, int n_ranks, const tri_job_plan *pla
             "batch    %lld sequences = data %d x micro %lld x %lld accumulated, %s tokens a step\n",
             (long long)spec->batch.sequences, spec->parallel.data, (long long)spec->batch.micro,
             (long long)plan->accumulation, tokens);
-    fprintf(stream, "run      %lld steps, %s tokens, %.3g operations\n",
-            (long long)spec->train.steps, all_tokens,
+    print_growth(spec, stream);
+    tri_batch_config batch = tri_spec_batch(spec);
+    fprintf(stream, "run      %lld steps, %s%s tokens, %.3g operations\n",
+            (long long)spec->train.steps, tri_batch_varies(&batch) ? "at least " : "", all_tokens,
             plan->flops_per_token * (double)plan->step_tokens * steps);
 }
 
@@ -151,11 +169,11 @@ static double total_of(const tri_job_plan *plan)
     return total;
 }
 
-static double sent_by(const tri_job_plan *plan)
+static double sent_by(const tri_traffic_list *messages)
 {
     double sent = 0;
-    for (int i = 0; i < plan->messages.n; i++)
-        sent += tri_traffic_sent_bytes(&plan->messages.entry[i]);
+    for (int i = 0; i < messages->n; i++)
+        sent += tri_traffic_sent_bytes(&messages->entry[i]);
     return sent;
 }
 
@@ -194,7 +212,7 @@ static void print_pipeline(const tri_spec *spec, int n_ranks, const tri_job_plan
         blocks_of(&plans[place], place, blocks, slots, sizeof blocks);
         fprintf(stream, "  %5d %6d  %-20s %-16s %12s %14s\n", place, place * stride, blocks, slots,
                 tri_check_bytes(total_of(&plans[place]), memory, sizeof memory),
-                tri_check_bytes(sent_by(&plans[place]), sent, sizeof sent));
+                tri_check_bytes(sent_by(&plans[place].messages), sent, sizeof sent));
     }
 }
 
@@ -211,26 +229,27 @@ static void print_memory(const tri_job_plan *plan, int rank, bool is_most, FILE 
     fprintf(stream, "  %-14s %12s\n", "total", tri_check_bytes(total_of(plan), text, sizeof text));
 }
 
-static void print_messages(const tri_job_plan *plan, int rank, FILE *stream)
+static void print_messages(const tri_traffic_list *messages, const char *step, int rank,
+                           FILE *stream)
 {
     char payload[CHECK_NUMBER_BYTES];
     char sent[CHECK_NUMBER_BYTES];
-    if (plan->messages.n == 0) {
-        fprintf(stream, "messages of a step: none\n");
+    if (messages->n == 0) {
+        fprintf(stream, "messages of %s: none\n", step);
         return;
     }
-    fprintf(stream, "messages of a step of rank %d\n", rank);
+    fprintf(stream, "messages of %s of rank %d\n", step, rank);
     fprintf(stream, "  %-18s %5s  %-14s %-22s %7s %12s %12s\n", "over", "ranks", "call", "of",
             "calls", "payload", "sent");
-    for (int i = 0; i < plan->messages.n; i++) {
-        const tri_traffic *entry = &plan->messages.entry[i];
+    for (int i = 0; i < messages->n; i++) {
+        const tri_traffic *entry = &messages->entry[i];
         fprintf(stream, "  %-18s %5d  %-14s %-22s %7lld %12s %12s\n", entry->group, entry->ranks,
                 tri_coll_kind_name(entry->kind), entry->what, (long long)entry->calls,
                 tri_check_bytes((double)entry->payload_bytes, payload, sizeof payload),
                 tri_check_bytes(tri_traffic_sent_bytes(entry), sent, sizeof sent));
     }
     fprintf(stream, "  %-18s %69s %12s\n", "total", "",
-            tri_check_bytes(sent_by(plan), sent, sizeof sent));
+            tri_check_bytes(sent_by(messages), sent, sizeof sent));
 }
 
 void tri_check_print(const tri_spec *spec, int n_ranks, const tri_job_plan *plans, FILE *stream)
@@ -244,5 +263,11 @@ void tri_check_print(const tri_spec *spec, int n_ranks, const tri_job_plan *plan
     print_mesh(spec, n_ranks, stream);
     print_pipeline(spec, n_ranks, plans, stream);
     print_memory(&plans[most], rank, spec->parallel.pipeline > 1, stream);
-    print_messages(&plans[most], rank, stream);
+    tri_batch_config batch = tri_spec_batch(spec);
+    bool has_tests = batch.adaptive.test != TRI_BATCH_OFF;
+    bool varies = tri_batch_varies(&batch);
+    print_messages(&plans[most].messages, varies ? "the first step" : "a step", rank, stream);
+    if (has_tests)
+        print_messages(&plans[most].test_messages, "such a step with a test of the batch", rank,
+                       stream);
 }

@@ -53,6 +53,20 @@ static tri_status open_optimizer(tri_job *job)
     return TRI_OK;
 }
 
+/* What decides on the batch, where that is not the same in all steps. */
+static tri_status open_batch(tri_job *job)
+{
+    tri_batch_config config = tri_spec_batch(&job->spec);
+    if (!tri_job_trains(job) || !tri_batch_varies(&config)) return TRI_OK;
+    tri_batch_args args = {.config = &config,
+                           .kernels = job->kernels,
+                           .segments = job->segments,
+                           .n_segments = tri_zero_shards(job->zero)};
+    TRI_TRY(tri_batch_create(&args, &job->batch));
+    TRI_TRY(tri_batch_export(job->batch, job->state));
+    return TRI_OK;
+}
+
 /* Training reads round by round, evaluation in batches. */
 static tri_loader_args loader_args(const tri_job *job, bool validation)
 {
@@ -131,6 +145,7 @@ static tri_status declare_memory(tri_job *job)
     TRI_TRY(tri_arena_create(&job->arena));
     TRI_TRY(tri_zero_declare(job->zero, job->arena));
     if (job->optim) TRI_TRY(tri_optim_declare(job->optim, job->arena));
+    if (job->batch) TRI_TRY(tri_batch_declare(job->batch, job->arena));
     TRI_TRY(tri_model_declare(job->model, job->arena));
     TRI_TRY(tri_stage_declare(job->stage, job->arena));
     if (job->saver) TRI_TRY(tri_saver_declare(job->saver, job->arena));
@@ -152,6 +167,7 @@ static tri_status commit_memory(tri_job *job)
         TRI_TRY(tri_optim_bind(job->optim, job->segments, job->state));
         tri_optim_initialise(job->optim);
     }
+    if (job->batch) TRI_TRY(tri_batch_bind(job->batch, job->segments));
     return TRI_OK;
 }
 
@@ -160,6 +176,7 @@ tri_status tri_job_open_layout(tri_job *job)
     TRI_TRY(tri_state_create(job->mesh, &job->state));
     TRI_TRY(tri_job_open_parallel(job));
     TRI_TRY(open_optimizer(job));
+    TRI_TRY(open_batch(job));
     TRI_TRY(open_saver(job));
     TRI_TRY(declare_memory(job));
     return TRI_OK;
@@ -178,6 +195,8 @@ void tri_job_lay_out(tri_spec *spec, int n_ranks)
 {
     int others = spec->parallel.tensor * spec->parallel.pipeline * spec->parallel.context;
     spec->parallel.data = 0;
+    spec->batch.adaptive.test = TRI_BATCH_OFF;
+    spec->batch.ramp = (tri_batch_ramp){.to = 0};
     if (n_ranks % others != 0 || spec->parallel.zero_stage < 0) tri_spec_reset_layout(spec);
 }
 
@@ -206,6 +225,7 @@ void tri_job_close(tri_job **out)
     tri_loader_destroy(&job->validation);
     tri_loader_destroy(&job->loader);
     tri_arena_destroy(&job->arena);
+    tri_batch_destroy(&job->batch);
     tri_optim_destroy(&job->optim);
     tri_stage_destroy(&job->stage);
     tri_zero_destroy(&job->zero);
@@ -219,9 +239,19 @@ void tri_job_close(tri_job **out)
     TRI_FREE(*out);
 }
 
-int64_t tri_job_batch(const tri_job *job)
+tri_job_step tri_job_step_of(const tri_job *job, int64_t batch, bool has_test)
 {
-    return job->spec.batch.sequences;
+    tri_batch_config config = tri_spec_batch(&job->spec);
+    return (tri_job_step){.batch = batch,
+                          .rounds = batch / job->spec.batch.round,
+                          .groups = has_test ? tri_batch_groups(&config) : 1};
+}
+
+tri_job_step tri_job_next_step(const tri_job *job)
+{
+    if (!job->batch) return tri_job_step_of(job, job->spec.batch.sequences, false);
+    return tri_job_step_of(job, tri_batch_size(job->batch, job->counters.samples),
+                           tri_batch_is_due(job->batch, job->counters.step + 1));
 }
 
 tri_status tri_job_initialise(tri_job *job)
@@ -289,10 +319,13 @@ tri_status tri_job_load_part(tri_job *job, const char *path, tri_job_part part)
                                .resize_vocab = job->spec.checkpoint.resize_vocab};
     bool is_root = tri_comm_rank(job->world) == 0;
     TRI_TRY(tri_agree(job->world, is_root ? check_multipliers(job, path) : TRI_OK));
+    if (job->batch) tri_batch_initialise(job->batch); /* the checkpoint may have none */
     TRI_TRY(tri_ckpt_load(&args));
     if (part == TRI_JOB_BUT_OPTIMIZER) begin_optimizer(job);
     if (job->loader && part != TRI_JOB_WEIGHTS)
         TRI_TRY(tri_agree(job->world, tri_loader_restore(job->loader)));
+    if (job->batch && part != TRI_JOB_WEIGHTS)
+        TRI_TRY(tri_agree(job->world, tri_batch_restore(job->batch)));
     TRI_TRY(tri_zero_publish(job->zero));
     return TRI_OK;
 }

@@ -40,6 +40,7 @@ typedef struct tri_job {
     tri_stage *stage;
     tri_optim *optim;
     tri_optim_segment *segments;
+    tri_batch *batch; /* NULL: it is the same in all steps */
     tri_saver *saver; /* training */
     tri_arena *arena;
     tri_lr lr;
@@ -56,9 +57,10 @@ typedef struct tri_job_plan {
     int64_t params;      /* elements of the model */
     int64_t body_params; /* of them, those of neither embeddings nor head */
     size_t bytes[TRI_MEM_KINDS];
-    tri_traffic_list messages; /* of a step */
-    int64_t accumulation;      /* micro-batches of a step */
-    int64_t step_tokens;       /* of the global batch */
+    tri_traffic_list messages;      /* of the first step, without a test of the batch */
+    tri_traffic_list test_messages; /* of the same with a test; none: there are no tests */
+    int64_t accumulation;           /* micro-batches of the first step */
+    int64_t step_tokens;            /* of its global batch */
     double flops_per_token;
     tri_lr lr;
     double bubble; /* share of a step in which ranks wait for one another, with equal stages */
@@ -82,8 +84,22 @@ TRI_MUST_USE tri_status tri_job_open(const tri_spec *spec, tri_job_use use, tri_
  * there the process ends. */
 void tri_job_close(tri_job **out);
 
-/* Sequences of the next step, over all ranks: a multiple of the round. Not collective. */
-int64_t tri_job_batch(const tri_job *job);
+/* How a step works its batch off: in rounds, of which groups of equally many are reduced. */
+typedef struct tri_job_step {
+    int64_t batch;  /* sequences, over all ranks */
+    int64_t rounds; /* of the schedule */
+    int groups;     /* more than one: they are compared, as a test of the batch */
+} tri_job_step;
+
+/* Work off `batch` sequences, a multiple of the round; with a test if there are such. Not collective. */
+tri_job_step tri_job_step_of(const tri_job *job, int64_t batch, bool has_test);
+
+/* The next step. Not collective. */
+tri_job_step tri_job_next_step(const tri_job *job);
+
+/* Add the messages of a step: over all axes, and of the numbers that all ranks share at its end. Not
+ * collective. */
+void tri_job_messages(const tri_job *job, const tri_job_step *step, tri_traffic_list *out);
 
 /* Weights by their initialisers. Collective: world. */
 TRI_MUST_USE tri_status tri_job_initialise(tri_job *job);

@@ -38,8 +38,4 @@ TRI_MUST_USE tri_status tri_job_place_stages(const tri_job *job, tri_model_stage
 /* Micro-batches of a round in one data part. Not collective. */
 int64_t tri_job_micro_batches(const tri_job *job);
 
-/* Add the messages of a step of so many rounds, reduced behind each of `groups` groups of them: over all
- * axes, and of the numbers that all ranks share at its end. Not collective. */
-void tri_job_messages(const tri_job *job, int64_t rounds, int64_t groups, tri_traffic_list *out);
-
 #endif

@@ -22,15 +22,30 @@ static void plan_sums(const tri_job *job, tri_traffic_list *out)
     tri_traffic_add(out, &sums);
 }
 
-void tri_job_messages(const tri_job *job, int64_t rounds, int64_t groups, tri_traffic_list *out)
+/* What is added up to decide on the batch. */
+static void plan_test(const tri_job *job, tri_traffic_list *out)
+{
+    int64_t doubles = 0;
+    tri_batch_config config = tri_spec_batch(&job->spec);
+    tri_traffic test = {.group = "world",
+                        .ranks = tri_mesh_ranks(job->mesh),
+                        .kind = TRI_COLL_ALLREDUCE,
+                        .what = "test of the batch",
+                        .calls = tri_batch_messages(&config, &doubles)};
+    test.payload_bytes = doubles * (int64_t)sizeof(double);
+    tri_traffic_add(out, &test);
+}
+
+void tri_job_messages(const tri_job *job, const tri_job_step *step, tri_traffic_list *out)
 {
     const tri_spec *spec = &job->spec;
     tri_micro_batch batch = {.sequences = spec->batch.micro,
                              .length = spec->model.context / spec->parallel.context};
-    tri_zero_traffic(job->zero, rounds, groups, out);
-    tri_model_traffic(job->model, &batch, rounds * tri_job_micro_batches(job), out);
-    tri_stage_traffic(job->stage, rounds, out);
+    tri_zero_traffic(job->zero, step->rounds, step->groups, out);
+    tri_model_traffic(job->model, &batch, step->rounds * tri_job_micro_batches(job), out);
+    tri_stage_traffic(job->stage, step->rounds, out);
     plan_sums(job, out);
+    if (step->groups > 1) plan_test(job, out);
     tri_traffic shared = {.group = "world",
                           .ranks = tri_mesh_ranks(job->mesh),
                           .kind = TRI_COLL_ALLREDUCE,
@@ -60,14 +75,16 @@ static tri_status plan_fill(const tri_job *job, tri_job_plan *out)
     const tri_spec *spec = &job->spec;
     int64_t part = spec->batch.sequences / spec->parallel.data;
     int64_t round_part = spec->batch.round / spec->parallel.data;
-    int64_t rounds = spec->batch.sequences / spec->batch.round;
-    *out = (tri_job_plan){.accumulation = rounds * tri_job_micro_batches(job),
+    tri_job_step step = tri_job_step_of(job, spec->batch.sequences, false);
+    tri_job_step test = tri_job_step_of(job, spec->batch.sequences, true);
+    *out = (tri_job_plan){.accumulation = step.rounds * tri_job_micro_batches(job),
                           .step_tokens = spec->batch.sequences * spec->model.context,
                           .flops_per_token =
                               tri_model_flops_per_token(job->model, spec->model.context)};
     TRI_TRY(tri_spec_lr(spec, &out->lr));
     TRI_TRY(plan_stages(job, out));
-    tri_job_messages(job, rounds, 1, &out->messages);
+    tri_job_messages(job, &step, &out->messages);
+    if (test.groups > 1) tri_job_messages(job, &test, &out->test_messages);
     for (int i = 0; i < tri_model_params(job->model); i++) {
         const tri_row *row = tri_state_row(job->state, i);
         bool is_body = !row->vocabulary && strncmp(row->name, "param/embed.", 12) != 0;

@@ -118,6 +118,11 @@ static tri_status resume_own(tri_job *job, const char *checkpoints, bool *found)
             part == TRI_JOB_BUT_OPTIMIZER
                 ? "; optimizer states begin anew (checkpoint.optimizer: fresh)"
                 : "");
+    bool has_tests = job->spec.batch.adaptive.test != TRI_BATCH_OFF;
+    if (has_tests && !tri_batch_has_tested(job->batch))
+        tri_log(TRI_LOG_INFO,
+                "it has no test of the batch: that begins with batch.sequences (%lld)",
+                (long long)job->spec.batch.sequences);
     return TRI_OK;
 }
 

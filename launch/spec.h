@@ -6,6 +6,7 @@
 #define TRI_LAUNCH_SPEC_H
 
 #include "launch/stability.h"
+#include "optim/batch.h"
 #include "optim/lr.h"
 #include "optim/optim.h"
 #include "parallel/model.h"
@@ -17,11 +18,13 @@ typedef struct tri_spec {
     tri_model_config model;
     tri_data_config data;
     struct {
-        int64_t sequences; /* global batch */
+        int64_t sequences; /* global batch, of the first step where it varies */
         int64_t micro;     /* sequences of one forward pass of a replica */
         int64_t
             round; /* what all replicas take through the schedule once; a step is one round or more;
                               resolved by tri_spec_check */
+        tri_batch_adaptive adaptive;
+        tri_batch_ramp ramp;
     } batch;
     struct {
         int data; /* 0: auto = what the other axes leave of the ranks */
@@ -92,6 +95,9 @@ TRI_MUST_USE tri_status tri_spec_override(tri_spec *spec, int n_overrides,
  * product, batch = parts * micro * accumulation, model, optimizer, schedule. Not collective.
  * Errors: TRI_EINVAL with keys, reason and the nearest legal values. */
 TRI_MUST_USE tri_status tri_spec_check(tri_spec *spec, int n_ranks);
+
+/* What a spec says of its batches; resolved after tri_spec_check. Not collective. */
+tri_batch_config tri_spec_batch(const tri_spec *spec);
 
 /* The learning-rate schedule of a spec, laid out. Not collective. Errors: those of tri_lr_make, none for a
  * checked spec. */

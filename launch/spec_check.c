@@ -6,9 +6,15 @@
 
 #include <string.h>
 
-static tri_status check_batch(tri_spec *spec)
+tri_batch_config tri_spec_batch(const tri_spec *spec)
 {
-    spec->batch.round = spec->batch.sequences;
+    return (tri_batch_config){.sequences = spec->batch.sequences,
+                              .adaptive = spec->batch.adaptive,
+                              .ramp = spec->batch.ramp};
+}
+
+static tri_status check_batch(const tri_spec *spec)
+{
     int64_t sequences = spec->batch.sequences;
     int64_t at_once = spec->parallel.data * spec->batch.micro;
     int64_t below = sequences / at_once * at_once;
@@ -76,12 +82,23 @@ static tri_status check_stability(const tri_spec *spec)
     return TRI_OK;
 }
 
+/* A batch that varies: what it is made of. */
+static tri_status resolve_rounds(tri_spec *spec)
+{
+    tri_batch_config batch = tri_spec_batch(spec);
+    TRI_TRY(tri_batch_resolve(&batch, spec->optimizer.name));
+    spec->batch.adaptive.quantum = batch.adaptive.quantum;
+    spec->batch.round = tri_batch_round(&batch);
+    return TRI_OK;
+}
+
 tri_status tri_spec_check(tri_spec *spec, int n_ranks)
 {
     TRI_CHECK(n_ranks >= 1, TRI_EINVAL, "a job of %d ranks: at least 1 is needed", n_ranks);
     tri_spec checked = *spec;
     TRI_TRY(tri_spec_resolve_mesh(&checked, n_ranks));
     TRI_TRY(check_batch(&checked));
+    TRI_TRY(resolve_rounds(&checked));
     TRI_TRY(check_data(&checked));
     TRI_TRY(tri_model_config_resolve(&checked.model));
     TRI_TRY(tri_spec_check_layout(&checked));

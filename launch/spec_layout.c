@@ -96,6 +96,59 @@ void tri_spec_reset_layout(tri_spec *spec)
     snprintf(spec->parallel.schedule, sizeof spec->parallel.schedule, "1f1b");
 }
 
+/* --- the batch */
+
+/* Sequences of the least quantum: one micro-batch for each replica in each group. */
+static int64_t least_quantum(const tri_spec *spec)
+{
+    tri_batch_config batch = tri_spec_batch(spec);
+    return (int64_t)tri_batch_groups(&batch) * spec->parallel.data * spec->batch.micro;
+}
+
+static bool quantum_fits(const tri_spec *spec, int64_t n)
+{
+    tri_batch_config batch = tri_spec_batch(spec);
+    return n % least_quantum(spec) == 0 && spec->batch.sequences % n == 0 &&
+           tri_batch_largest(&batch) % n == 0;
+}
+
+/* One of the batches that must be so many quanta. */
+static tri_status check_size(const tri_spec *spec, const char *key, int64_t size)
+{
+    tri_batch_config batch = tri_spec_batch(spec);
+    int64_t least = least_quantum(spec);
+    int64_t below = size / least * least;
+    if (size == below) return TRI_OK;
+    TRI_FAIL(TRI_EINVAL,
+             "%s: %lld is no multiple of %d groups (batch.adaptive.groups; 1 without a test) x "
+             "parallel.data %d x batch.micro %lld = %lld, the least by which a batch can grow: the "
+             "nearest are %lld and %lld",
+             key, (long long)size, tri_batch_groups(&batch), spec->parallel.data,
+             (long long)spec->batch.micro, (long long)least, (long long)(below > 0 ? below : least),
+             (long long)(below > 0 ? below + least : 2 * least));
+}
+
+static tri_status check_rounds(const tri_spec *spec)
+{
+    tri_batch_config batch = tri_spec_batch(spec);
+    if (!tri_batch_varies(&batch)) return TRI_OK;
+    TRI_TRY(check_size(spec, "batch.sequences", spec->batch.sequences));
+    bool has_ramp = batch.ramp.to > 0;
+    TRI_TRY(check_size(spec, has_ramp ? "batch.ramp.to" : "batch.adaptive.max",
+                       tri_batch_largest(&batch)));
+    int64_t quantum = batch.adaptive.quantum;
+    if (quantum_fits(spec, quantum)) return TRI_OK;
+    char near[LAYOUT_NEAREST_BYTES];
+    TRI_FAIL(TRI_EINVAL,
+             "batch.adaptive.quantum: %lld in %d groups (batch.adaptive.groups; 1 without a test) "
+             "is %lld sequences a group, no multiple of parallel.data %d x batch.micro %lld; of "
+             "those that divide batch.sequences %lld and the largest batch %lld, %s",
+             (long long)quantum, tri_batch_groups(&batch), (long long)spec->batch.round,
+             spec->parallel.data, (long long)spec->batch.micro, (long long)spec->batch.sequences,
+             (long long)tri_batch_largest(&batch),
+             nearest(spec, quantum_fits, quantum, spec->batch.sequences, near));
+}
+
 /* --- the tensor axis */
 
 static int64_t rows_of(const tri_spec *spec)
@@ -188,6 +241,7 @@ static tri_status check_zero(const tri_spec *spec)
 
 tri_status tri_spec_check_layout(const tri_spec *spec)
 {
+    TRI_TRY(check_rounds(spec));
     TRI_TRY(check_tensor(spec));
     TRI_TRY(check_pipeline(spec));
     TRI_TRY(check_context(spec));

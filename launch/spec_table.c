@@ -119,7 +119,7 @@ static const char *const *policies(void)
     return names;
 }
 
-static const int in_order[] = {0, 1, 2};
+static const int in_order[] = {0, 1, 2, 3, 4, 5};
 static const int scale_values[] = {TRI_RULES_LINEAR, TRI_RULES_SQRT};
 static const int precision_values[] = {TRI_F32, TRI_BF16};
 
@@ -183,6 +183,35 @@ static const tri_field spec_fields[] = {
            "Global batch of one step, over all ranks."),
     NUMBER(INT64, batch.micro, NULL, 1, 1e6, 0, "sequences",
            "What a model replica takes through one forward and backward pass."),
+    ENUM(batch.adaptive.test, "off", tri_batch_tests, in_order,
+         "What lets the batch grow from batch.sequences on: off; norm, inner_product, augmented: a "
+         "test of the gradient's noise against its length; coordinate: of each coordinate (adagrad "
+         "and its kin); noise_scale: the gradient noise scale itself (docs/batch.md)."),
+    NUMBER(INT, batch.adaptive.groups, "4", TRI_BATCH_MIN_GROUPS, TRI_BATCH_MAX_GROUPS, 0, "groups",
+           "Groups of samples whose mean gradients a test compares."),
+    NUMBER(INT64, batch.adaptive.quantum, "0", 0, 1e9, 0, "sequences",
+           "The batch is a multiple of it at all times, on a ramp, too; 0: batch.sequences."),
+    NUMBER(INT64, batch.adaptive.max, "0", 0, 1e9, 0, "sequences",
+           "Largest batch; must be given with a test."),
+    NUMBER(INT64, batch.adaptive.interval, "10", 1, 1e12, 0, "steps", "Time between tests."),
+    NUMBER(DOUBLE, batch.adaptive.eta, "0.25", 0, 1, ABOVE | BELOW, NULL,
+           "Noise that norm and coordinate allow, as a share of the gradient's length; smaller: "
+           "larger batches."),
+    NUMBER(DOUBLE, batch.adaptive.theta, "0.5", 0, 1000, ABOVE, NULL,
+           "The same along the gradient (inner_product, augmented)."),
+    NUMBER(DOUBLE, batch.adaptive.nu, "1", 0, 1000, ABOVE, NULL,
+           "The same across the gradient (augmented)."),
+    NUMBER(DOUBLE, batch.adaptive.growth, "2", 1, 1e6, ABOVE, NULL,
+           "Largest factor by which one test lets the batch grow; one quantum is always allowed."),
+    NUMBER(DOUBLE, batch.adaptive.smoothing, "0", 0, 1, BELOW, NULL,
+           "Weight of earlier tests in the averages that a test uses; 0: each stands alone."),
+    ENUM(batch.adaptive.lr, "none", tri_batch_lrs, in_order,
+         "How the learning rate follows the batch, on a ramp, too: by the factor batch / "
+         "batch.sequences (linear), by its root (sqrt), or not."),
+    NUMBER(INT64, batch.ramp.to, "0", 0, 1e9, 0, "sequences",
+           "Batch at the end of a ramp that begins with batch.sequences; 0: no ramp."),
+    NUMBER(INT64, batch.ramp.samples, "0", 0, 1e15, 0, "sequences",
+           "Over which the ramp rises, evenly, in quanta."),
     NUMBER(INT, parallel.data, "auto", 1, 1e6, AUTO, "ranks",
            "Model replicas. auto: what the other axes leave of the ranks."),
     NUMBER(INT, parallel.tensor, "1", 1, 1e6, 0, "ranks", "Ranks that share each layer."),

@@ -27,8 +27,8 @@
 enum { SHARE_LOSS, SHARE_TOKENS, SHARE_SQUARES, SHARE_STOP, SHARE_SAVE, SHARE_WRITTEN, SHARES };
 _Static_assert((int)SHARES == (int)TRI_STEP_SHARES, "the prediction knows how many");
 
-/* Forward and backward of this rank's part of a round of a batch of so many sequences. In the last one each
- * gradient that is complete goes on its way to the other ranks. */
+/* Forward and backward of this rank's part of a round of a step with `batch` sequences. In the last one of its
+ * group each gradient that is complete goes on its way to the other ranks. */
 static tri_status run_round(tri_job *job, int64_t batch, bool is_last, double share[SHARES])
 {
     tri_activity *now = tri_device_activity(tri_comm_device(job->world));
@@ -43,19 +43,30 @@ static tri_status run_round(tri_job *job, int64_t batch, bool is_last, double sh
     return TRI_OK;
 }
 
-/* The gradient of the step's batch, summed over all ranks. */
-static tri_status accumulate(tri_job *job, int64_t batch, double share[SHARES])
+/* The gradient of a step's batch, summed over all ranks; with a test, group by group. */
+static tri_status accumulate(tri_job *job, const tri_job_step *step, double share[SHARES])
 {
     tri_activity *now = tri_device_activity(tri_comm_device(job->world));
-    int64_t rounds = batch / job->spec.batch.round;
+    int64_t rounds = step->rounds / step->groups;
     tri_activity_begin(now, "clearing gradients");
     TRI_TRY(tri_zero_begin(job->zero));
-    for (int64_t r = 0; r < rounds; r++)
-        TRI_TRY(run_round(job, batch, r == rounds - 1, share));
-    tri_activity_next(now, "reducing gradients");
-    TRI_TRY(tri_zero_reduce_wait(job->zero));
+    for (int g = 0; g < step->groups; g++) {
+        if (g > 0) tri_zero_next_group(job->zero);
+        for (int64_t r = 0; r < rounds; r++)
+            TRI_TRY(run_round(job, step->batch, r == rounds - 1, share));
+        tri_activity_next(now, "reducing gradients");
+        TRI_TRY(tri_zero_reduce_wait(job->zero));
+        if (step->groups > 1) TRI_TRY(tri_batch_observe(job->batch, g));
+    }
     tri_activity_end(now);
     return TRI_OK;
+}
+
+/* The schedule's, which stands still on a skip, and what a batch other than the first makes of it. */
+static double rate_of(const tri_job *job, int64_t step, int64_t batch)
+{
+    tri_batch_config config = tri_spec_batch(&job->spec);
+    return tri_lr_at(&job->lr, step - job->stability.skipped) * tri_batch_lr_factor(&config, batch);
 }
 
 /* The update is about to change what a save under way may not have read yet. */
@@ -74,6 +85,15 @@ static tri_status judge(tri_job *job, int64_t step, tri_step_result *out)
     if (out->verdict == TRI_VERDICT_STOP)
         TRI_TRY(tri_agree(job->world,
                           tri_stability_fail(&job->stability, config, &numbers, out->norm_ratio)));
+    return TRI_OK;
+}
+
+/* The batch of the steps after this one. */
+static tri_status decide(tri_job *job, tri_activity *now, tri_step_result *out)
+{
+    tri_activity_next(now, "deciding on the batch");
+    TRI_TRY(tri_batch_decide(job->batch, job->world, &out->test));
+    out->has_test = out->test.is_finite;
     return TRI_OK;
 }
 
@@ -115,7 +135,8 @@ tri_status tri_train_step(tri_job *job, unsigned wishes, tri_step_result *out)
     tri_activity *now = tri_device_activity(device);
     tri_activity_step(now, step);
 
-    TRI_TRY(accumulate(job, tri_job_batch(job), share));
+    tri_job_step work = tri_job_next_step(job);
+    TRI_TRY(accumulate(job, &work, share));
     tri_activity_begin(now, "summing loss and norm");
     share[SHARE_WRITTEN] = tri_saver_done(job->saver);
     TRI_TRY(tri_zero_sum_squares(job->zero, &share[SHARE_SQUARES]));
@@ -123,6 +144,7 @@ tri_status tri_train_step(tri_job *job, unsigned wishes, tri_step_result *out)
 
     *out = (tri_step_result){.loss = share[SHARE_LOSS] / share[SHARE_TOKENS],
                              .grad_norm = sqrt(share[SHARE_SQUARES]),
+                             .batch = work.batch,
                              .tokens = (int64_t)share[SHARE_TOKENS],
                              .stop = share[SHARE_STOP] > 0,
                              .save = share[SHARE_SAVE] > 0,
@@ -130,7 +152,8 @@ tri_status tri_train_step(tri_job *job, unsigned wishes, tri_step_result *out)
                                            share[SHARE_WRITTEN] == tri_comm_size(job->world)};
     TRI_TRY(judge(job, step, out));
     if (out->verdict == TRI_VERDICT_GOOD) {
-        out->lr = tri_lr_at(&job->lr, step - job->stability.skipped); /* stands still on a skip */
+        out->lr = rate_of(job, step, work.batch);
+        if (work.groups > 1) TRI_TRY(decide(job, now, out));
         TRI_TRY(update(job, now, out->lr, out->grad_norm));
     }
     tri_activity_end(now);
@@ -325,6 +348,33 @@ static void warn_unstable(train_run *run, const tri_step_result *step, int64_t n
             why, outcome, (long long)range[0], (long long)range[1] - 1);
 }
 
+/* The batch where it may vary, and what a test of it found. */
+static void put_batch(const train_run *run, const tri_step_result *step, tri_metrics_row *row)
+{
+    if (!run->job->batch) return;
+    row->extra[row->n_extra++] = (tri_metrics_extra){"batch", (double)step->batch};
+    if (!step->has_test) return;
+    const tri_batch_report *test = &step->test;
+    row->extra[row->n_extra++] = (tri_metrics_extra){"batch_variance", test->variance};
+    row->extra[row->n_extra++] = (tri_metrics_extra){"batch_gradient", test->gradient};
+    row->extra[row->n_extra++] = (tri_metrics_extra){"noise_scale", test->noise_scale};
+    row->extra[row->n_extra++] = (tri_metrics_extra){"batch_wanted", test->wanted};
+}
+
+/* A line where the next step has another batch than this one. */
+static void log_batch(train_run *run, const tri_step_result *step)
+{
+    int64_t next = tri_job_next_step(run->job).batch;
+    if (!is_root(run) || next == step->batch) return;
+    char why[96] = "";
+    if (step->has_test)
+        snprintf(why, sizeof why, ": the test asks for %.0f, the noise scale is %.4g",
+                 step->test.wanted, step->test.noise_scale);
+    tri_progress_end(&run->progress);
+    tri_log(TRI_LOG_INFO, "step %lld: the batch grows from %lld to %lld sequences%s",
+            (long long)run->job->counters.step, (long long)step->batch, (long long)next, why);
+}
+
 /* The step in metrics.jsonl and on the screen. */
 static tri_status record(train_run *run, const tri_step_result *step, bool evaluated)
 {
@@ -344,6 +394,7 @@ static tri_status record(train_run *run, const tri_step_result *step, bool evalu
                            .comm_exposed_s = step->comm_exposed_s,
                            .memory_bytes = (int64_t)memory.peak_bytes};
     row.extra[row.n_extra++] = (tri_metrics_extra){"allocations", (double)tri_alloc_count()};
+    put_batch(run, step, &row);
     put_exposed(run, &row);
     put_saving(run, &row);
     put_stability(run, step, &row);
@@ -427,7 +478,7 @@ static unsigned wishes(train_run *run)
     return stop | (tri_saving_is_wanted(&run->saving) ? TRI_STEP_SAVE : 0);
 }
 
-/* What follows a step that counts: evaluation and a row. */
+/* What follows a step that counts: evaluation, a row, and a line where the batch grows. */
 static tri_status conclude(train_run *run, const tri_step_result *step)
 {
     int64_t at = run->job->counters.step;
@@ -436,7 +487,9 @@ static tri_status conclude(train_run *run, const tri_step_result *step)
     if (step->verdict == TRI_VERDICT_SKIP && is_root(run))
         warn_unstable(run, step, at, "the update is skipped");
     if (evaluates) TRI_TRY(evaluate(run));
-    return record(run, step, evaluates);
+    TRI_TRY(record(run, step, evaluates));
+    log_batch(run, step);
+    return TRI_OK;
 }
 
 /* Steps until the last one, or until some rank was asked to stop. */

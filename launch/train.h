@@ -12,7 +12,10 @@ typedef struct tri_step_result {
     double grad_norm;  /* global, before clipping */
     double norm_ratio; /* to the mean of those before; 0: there is none yet */
     double lr;         /* 0: no update was made */
-    int64_t tokens;    /* of the global batch */
+    int64_t batch;     /* sequences */
+    bool has_test;     /* of the batch: */
+    tri_batch_report test;
+    int64_t tokens; /* of the global batch */
     double step_s;
     double comm_exposed_s; /* spent waiting for communication */
     bool stop;             /* some rank wants the job to end */

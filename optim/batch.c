@@ -125,7 +125,7 @@ tri_status tri_batch_export(tri_batch *batch, tri_state *state)
 {
     if (!has_tests(&batch->config)) return TRI_OK;
     tri_row row = {.name = "batch/controller",
-                   .role = TRI_ROLE_JOB,
+                   .role = TRI_ROLE_POLICY,
                    .dtype = TRI_F64,
                    .n_dims = 1,
                    .shape = {STATE_COUNT}};
@@ -164,6 +164,11 @@ tri_status tri_batch_restore(tri_batch *batch)
     }
     batch->next_group = 0;
     return TRI_OK;
+}
+
+bool tri_batch_has_tested(const tri_batch *batch)
+{
+    return batch->state[STATE_TESTS] > 0;
 }
 
 int64_t tri_batch_size(const tri_batch *batch, int64_t samples)

@@ -118,6 +118,9 @@ void tri_batch_initialise(tri_batch *batch);
  * batch.adaptive.max or no multiple of the quantum. */
 TRI_MUST_USE tri_status tri_batch_restore(tri_batch *batch);
 
+/* Has some test been decided, since the job began? Not collective. */
+bool tri_batch_has_tested(const tri_batch *batch);
+
 /* Sequences of the next step, when the job has consumed `samples`. Not collective. */
 int64_t tri_batch_size(const tri_batch *batch, int64_t samples);
 
