@@ -23,7 +23,7 @@ def draw(rows, workloads, worst):
     for place, name in enumerate(workloads):
         parts += [MARKS[place].format(x=LEFT + 8 + 90 * place, y=42), text(LEFT + 20 + 90 * place, 46, name)]
     for place, words in enumerate(("reached on neither", "on one", "on both")):
-        x = LEFT + 190 + (0, 140, 215)[place]
+        x = LEFT + 190 + (0, 148, 222)[place]
         parts += [f'<rect x="{x}" y="36" width="14" height="12" fill="{SHADES[place]}"/>', text(x + 19, 46, words)]
     for ratio in range(1, math.floor(worst) + 1):
         parts += [f'<path d="M{at(ratio):.1f} {TOP - 4} V{bottom}" stroke="#8a94a0" stroke-dasharray="2 3"/>',
