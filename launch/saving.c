@@ -86,6 +86,7 @@ tri_status tri_saving_now(tri_saving *saving)
 tri_status tri_saving_settle(tri_saving *saving)
 {
     tri_saver *saver = saving->job->saver;
+    saving->last_step = -1;
     if (tri_saver_step(saver) == saving->job->counters.step) return tri_saver_drop(saver);
     return finish(saving, false);
 }

@@ -31,7 +31,8 @@ bool tri_saving_is_wanted(tri_saving *saving);
 TRI_MUST_USE tri_status tri_saving_now(tri_saving *saving);
 
 /* Before a rollback: finish a save under way; but drop one of the step before the bad one, job->counters.step.
- * Collective: world. A save that fails is a warning. Errors: ranks cannot meet. */
+ * Steps that come again may be saved again. Collective: world. A save that fails is a warning. Errors: ranks
+ * cannot meet. */
 TRI_MUST_USE tri_status tri_saving_settle(tri_saving *saving);
 
 /* After a step: go on with a save under way, begin one if it is due; `is_last`: begin one and wait for it.

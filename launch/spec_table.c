@@ -316,7 +316,8 @@ static const tri_field spec_fields[] = {
          "How the learning rate follows the batch: sqrt (Adam's kin); linear (sgd). Shares of "
          "warm-up follow it linearly."),
     NUMBER(INT64, train.steps, NULL, 1, 1e12, 0, "steps",
-           "Updates of the whole run; the learning rate is laid out over them."),
+           "Updates of the whole run, skipped ones included; the learning rate is laid out over "
+           "them."),
     NUMBER(INT64, train.eval_every, "0", 0, 1e12, 0, "steps",
            "Time between evaluations (the last step has one too); 0: none."),
     NUMBER(INT64, train.eval_batches, "8", 1, 1e9, 0, "batches",

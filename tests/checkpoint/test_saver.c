@@ -556,6 +556,35 @@ TRI_TEST(what_is_not_committed_does_not_count)
     return run((shared){.layout = layouts[2], .body = leave});
 }
 
+/* Given up at once, in the middle, or when all is written: nothing is left of it. */
+static tri_status drop(shared *s, const fixture *f, tri_comm *world)
+{
+    TRI_AUTO(rig) r = {0};
+    TRI_TRY(rig_create(s, f, world, (tri_saver_args){.is_async = true}, &r));
+    TRI_TRY(save_whole(&r, f, s->dir, 1));
+    for (int when = 0; when < 3; when++) {
+        gate_set(r.gate, when == 0);
+        TRI_TRY(fixture_fill(f, 2));
+        TRI_TRY(tri_saver_begin(r.saver, s->dir, 2, "name: test\n"));
+        if (when == 1) rig_wait(&r);
+        gate_set(r.gate, true);
+        while (when == 2 && !tri_saver_done(r.saver))
+            tri_thread_yield();
+        TRI_TRY(tri_saver_drop(r.saver));
+        TRI_TRY(tri_barrier(world));
+        TRI_AUTO(tri_folder) folder = {0};
+        TRI_TRY(tri_folder_list(s->dir, &folder));
+        EXPECT(folder.n == 1, "case %d: %lld folders", when, (long long)folder.n);
+        TRI_TRY(expect_newest(f, world, s->dir, 1));
+    }
+    return save_whole(&r, f, s->dir, 3);
+}
+
+TRI_TEST(a_save_that_is_dropped_never_was)
+{
+    return run((shared){.layout = layouts[2], .body = drop});
+}
+
 TRI_TEST_MAIN(TRI_TEST_ROW(what_was_there_at_the_beginning_is_saved),
               TRI_TEST_ROW(a_change_without_guard_is_seen),
               TRI_TEST_ROW(a_save_goes_on_when_all_ranks_are_done),
@@ -566,4 +595,5 @@ TRI_TEST_MAIN(TRI_TEST_ROW(what_was_there_at_the_beginning_is_saved),
               TRI_TEST_ROW(a_save_that_cannot_begin_is_told),
               TRI_TEST_ROW(the_newest_and_those_of_some_steps_are_kept),
               TRI_TEST_ROW(ranks_of_a_node_share_a_file),
-              TRI_TEST_ROW(what_is_not_committed_does_not_count))
+              TRI_TEST_ROW(what_is_not_committed_does_not_count),
+              TRI_TEST_ROW(a_save_that_is_dropped_never_was))

@@ -4,6 +4,8 @@
 the step that takes this sample has no finite gradient, on whichever rank it falls, and all others are as
 they should be. Policies, on several layouts; what is left behind; what goes on from it."""
 import json
+import os
+import signal
 import struct
 import sys
 
@@ -153,6 +155,16 @@ def rollback(folder):
         assert committed(folder, run) == [0, *range(4, STEPS + 1, 4)], committed(folder, run)
         want = want or steps
         agree(steps, want, f"{ranks} ranks, {layout}")
+    # killed behind the rollback, before the next save or after it
+    process = folder.start(2, "train", "unstable.yaml", "run.dir=runs/killed", *on, *LAYOUTS[1][1])
+    rows = folder.path / "runs/killed/metrics.jsonl"
+    job.wait_for(lambda: rows.is_file() and "rolled_back_from" in rows.read_text(), "a rollback")
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    job.wait_for(lambda: not job.processes_of(folder.program), "ranks that are killed")
+    _, steps = trained(folder, 4, "runs/killed", *on, *LAYOUTS[2][1])
+    agree(steps, want, "killed behind the rollback")
+    assert len(lines(folder, "runs/killed")) == STEPS + 1, lines(folder, "runs/killed")
     for end in (bad, bad + 3):
         run = f"runs/cut{end}"
         trained(folder, 2, run, *on, f"train.steps={end}", *LAYOUTS[1][1])

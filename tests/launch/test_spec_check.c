@@ -109,6 +109,19 @@ TRI_TEST(contradictions)
     return TRI_OK;
 }
 
+TRI_TEST(stability_makes_sense)
+{
+    tri_spec spec;
+    make(&spec);
+    spec.stability.spike = 1;
+    EXPECT_STATUS(tri_spec_check(&spec, 1), TRI_EINVAL, "stability.spike: 1 is not above 1");
+    make(&spec);
+    spec.stability.policy = TRI_STABILITY_ROLLBACK;
+    EXPECT_STATUS(tri_spec_check(&spec, 1), TRI_EINVAL, "set checkpoint.every");
+    spec.checkpoint.every_seconds = 60;
+    return tri_spec_check(&spec, 1);
+}
+
 /* A layout, and the number of ranks, as overrides of `good` would give them. */
 typedef struct layout_case {
     const char *keys; /* below parallel: */
@@ -288,4 +301,5 @@ TRI_TEST(growing_batches_divide)
 
 TRI_TEST_MAIN(TRI_TEST_ROW(growing_batches_divide), TRI_TEST_ROW(auto_is_resolved),
               TRI_TEST_ROW(batch_divides), TRI_TEST_ROW(contradictions),
+              TRI_TEST_ROW(stability_makes_sense),
               TRI_TEST_ROW(layouts_are_refused_with_what_is_legal), TRI_TEST_ROW(groups_of_stages))

@@ -70,6 +70,7 @@ static tri_status spoilt_step(tri_job *job, const unstable_case *c, tri_step_res
     tri_span weights = held_weights(job);
     float *at = weights.data;
     float *kept = NULL;
+    TRI_CHECK(at, TRI_EBUG, "rank %d holds no weights", tri_comm_rank(job->world));
     TRI_TRY(TRI_NEW_ARRAY(weights.count, &kept));
     memcpy(kept, at, (size_t)weights.count * sizeof *at);
     for (int64_t i = 0; i < weights.count && is_mine; i++)

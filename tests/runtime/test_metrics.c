@@ -332,6 +332,43 @@ TRI_TEST(extras_are_checked_and_no_allocation)
     return TRI_OK;
 }
 
+/* A note stands before its row, in both files, and is cut off with it. */
+TRI_TEST(notes_are_kept_like_rows)
+{
+    TRI_AUTO(tri_folder) *folder = NULL;
+    TRI_TRY(tri_folder_create(&folder));
+    static const tri_metrics_extra numbers[] = {
+        {"rolled_back_from", 9  },
+        {"rolled_back_loss", NAN}
+    };
+    TRI_TRY(write_rows(folder, 0, 1, 5));
+    for (int64_t from = 5; from >= 4; from--) {
+        static char text[FILE_BYTES];
+        static event events[MAX_EVENTS];
+        size_t bytes = 0;
+        int n = 0;
+        TRI_AUTO(tri_metrics) *metrics = NULL;
+        TRI_TRY(open_at(folder, from, &metrics));
+        TRI_TRY(tri_metrics_note(metrics, from + 1, 2, numbers));
+        TRI_TRY(tri_metrics_close(&metrics));
+        TRI_TRY(slurp(folder, "metrics.jsonl", text, &bytes));
+        const char *last = strstr(text, "rolled_back_from");
+        EXPECT(last && !strstr(last + 1, "rolled_back_from"), "the older note is there: %s", text);
+        char want[96];
+        snprintf(want, sizeof want,
+                 "{\"step\":%lld,\"rolled_back_from\":9,\"rolled_back_loss\":null}\n",
+                 (long long)from + 1);
+        EXPECT(strcmp(text + bytes - strlen(want), want) == 0, "%s", text);
+        TRI_TRY(read_events(folder, events, &n));
+        EXPECT(n == from + 2 && events[n - 1].step == from + 1 && events[n - 1].n_values == 1,
+               "%d events", n);
+        if (from == 5) TRI_TRY(write_rows(folder, 6, 6, 9));
+    }
+    TRI_TRY(write_rows(folder, 4, 5, 9));
+    TRI_TRY(expect_rows(folder, 9));
+    return TRI_OK;
+}
+
 TRI_TEST(full_disk_is_reported)
 {
     TRI_AUTO(tri_tensorboard) *board = NULL;
@@ -343,4 +380,4 @@ TRI_TEST(full_disk_is_reported)
 TRI_TEST_MAIN(TRI_TEST_ROW(rows_read_back), TRI_TEST_ROW(resume_drops_later_rows),
               TRI_TEST_ROW(resume_after_a_crash), TRI_TEST_ROW(foreign_files_are_left_alone),
               TRI_TEST_ROW(extras_are_checked_and_no_allocation),
-              TRI_TEST_ROW(full_disk_is_reported))
+              TRI_TEST_ROW(notes_are_kept_like_rows), TRI_TEST_ROW(full_disk_is_reported))
