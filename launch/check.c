@@ -6,8 +6,10 @@
 
 #include "launch/check_schedule.h"
 #include "launch/commands.h"
+#include "launch/coordinate.h"
 #include "launch/progress.h"
 #include "runtime/base/alloc.h"
+#include "runtime/base/int.h"
 
 #include <getopt.h>
 #include <string.h>
@@ -75,40 +77,108 @@ static tri_status check_tokens(const tri_spec *spec, const char *title, const ch
     return TRI_OK;
 }
 
-tri_status tri_cmd_check(const tri_cmd_args *args)
+typedef struct check_options {
+    const char *path;
+    int n_overrides;
+    const char *const *overrides;
+    int64_t ranks;
+    bool draws, is_json, measures;
+    const char *widths; /* NULL: the usual ones */
+    int64_t steps;
+} check_options;
+
+static tri_status parse_options(const tri_cmd_args *args, check_options *out)
 {
     static const struct option options[] = {
-        {"ranks",    required_argument, NULL, 'r'},
-        {"schedule", no_argument,       NULL, 's'},
-        {"messages", no_argument,       NULL, 'm'},
-        {NULL,       0,                 NULL, 0  }
+        {"ranks",      required_argument, NULL, 'r'},
+        {"schedule",   no_argument,       NULL, 's'},
+        {"messages",   no_argument,       NULL, 'm'},
+        {"coordinate", no_argument,       NULL, 'c'},
+        {"widths",     required_argument, NULL, 'w'},
+        {"steps",      required_argument, NULL, 'n'},
+        {NULL,         0,                 NULL, 0  }
     };
-    int64_t ranks = 1;
-    bool draws = false, is_json = false;
+    *out = (check_options){.ranks = 1, .steps = 5};
     optind = 1;
     for (int c; (c = getopt_long(args->argc, args->argv, ":", options, NULL)) != -1;) {
         if (c == 's')
-            draws = true;
+            out->draws = true;
         else if (c == 'm')
-            is_json = true;
+            out->is_json = true;
+        else if (c == 'c')
+            out->measures = true;
+        else if (c == 'w')
+            out->widths = optarg;
+        else if (c == 'n')
+            TRI_TRY(tri_option_int("--steps", optarg, 1, TRI_COORDINATE_STEPS, &out->steps));
         else if (c == 'r')
-            TRI_TRY(tri_option_int("--ranks", optarg, 1, 1 << 24, &ranks));
+            TRI_TRY(tri_option_int("--ranks", optarg, 1, 1 << 24, &out->ranks));
         else
             return tri_option_fail(args);
     }
     TRI_CHECK(optind < args->argc, TRI_EINVAL,
               "check takes a job spec: trireme check JOB.yaml [--ranks N] [--schedule] "
-              "[--messages] [key=value ...]");
+              "[--messages] [--coordinate] [key=value ...]");
+    out->path = args->argv[optind];
+    out->n_overrides = args->argc - optind - 1;
+    out->overrides = (const char *const *)(args->argv + optind + 1);
+    return TRI_OK;
+}
+
+/* Widths as the option has them, or the usual ones, rounded up to what the heads divide. */
+static tri_status parse_widths(const char *text, int64_t heads, tri_coordinate *out)
+{
+    char list[128];
+    char *rest = NULL;
+    snprintf(list, sizeof list, "%s", text ? text : "64,128,256,512");
+    for (char *word = strtok_r(list, ",", &rest); word; word = strtok_r(NULL, ",", &rest)) {
+        int64_t width = 0;
+        TRI_TRY(tri_option_int("--widths", word, 1, 1 << 20, &width));
+        if (!text) width = tri_round_up(width, 2 * heads);
+        bool is_same = out->n_widths > 0 && out->width[out->n_widths - 1] == width;
+        TRI_CHECK(out->n_widths < TRI_COORDINATE_WIDTHS, TRI_EINVAL,
+                  "--widths: '%.60s' has more than %d", text, (int)TRI_COORDINATE_WIDTHS);
+        if (text || !is_same) out->width[out->n_widths++] = width;
+    }
+    return TRI_OK;
+}
+
+/* `trireme check --coordinate`: the verdict is the exit code. */
+static tri_status check_coordinate(const tri_cmd_args *args, const check_options *options,
+                                   const tri_spec *spec)
+{
+    tri_coordinate *c = NULL;
+    TRI_TRY(tri_session_open(args->session, spec->train.threads));
+    TRI_TRY(TRI_NEW(&c));
+    c->steps = options->steps;
+    tri_status rc = parse_widths(options->widths, spec->model.heads, c);
+    if (rc == TRI_OK) rc = tri_coordinate_measure(spec, args->session->world, c);
+    if (rc == TRI_OK) {
+        tri_coordinate_print(c, spec, stdout);
+        args->session->verdict = tri_coordinate_is_flat(c) ? 0 : 1;
+    }
+    TRI_FREE(c);
+    TRI_TRY(rc);
+    return TRI_OK;
+}
+
+tri_status tri_cmd_check(const tri_cmd_args *args)
+{
+    check_options options;
     tri_spec spec;
-    TRI_TRY(tri_spec_read(args->argv[optind], args->argc - optind - 1,
-                          (const char *const *)(args->argv + optind + 1), &spec));
-    TRI_TRY(tri_spec_check(&spec, (int)ranks));
-    if (is_json) {
-        TRI_TRY(print_messages_json(&spec, (int)ranks));
+    TRI_TRY(parse_options(args, &options));
+    TRI_TRY(tri_spec_read(options.path, options.n_overrides, options.overrides, &spec));
+    if (options.measures) {
+        TRI_TRY(check_coordinate(args, &options, &spec));
         return TRI_OK;
     }
-    TRI_TRY(plan_and_print(&spec, (int)ranks));
-    if (draws) TRI_TRY(tri_check_schedule(&spec, stdout));
+    TRI_TRY(tri_spec_check(&spec, (int)options.ranks));
+    if (options.is_json) {
+        TRI_TRY(print_messages_json(&spec, (int)options.ranks));
+        return TRI_OK;
+    }
+    TRI_TRY(plan_and_print(&spec, (int)options.ranks));
+    if (options.draws) TRI_TRY(tri_check_schedule(&spec, stdout));
     TRI_TRY(check_tokens(&spec, "data", spec.data.train));
     if (spec.data.validation[0]) TRI_TRY(check_tokens(&spec, "held out", spec.data.validation));
     return TRI_OK;

@@ -17,7 +17,11 @@ static const char train_more[] =
 static const char check_more[] =
     "  --ranks N    ranks that the job will have (1)\n"
     "  --schedule   draw the pipeline's schedule (docs/schedules.md)\n"
-    "  --messages   those of a step on every rank, one JSON object a line, with bytes sent\n";
+    "  --messages   those of a step on every rank, one JSON object a line, with bytes sent\n"
+    "  --coordinate train a few steps at several widths: do activations change as much at each?\n"
+    "               (docs/parameterization.md); exit code 1 where they do not\n"
+    "  --widths L   of that check, separated by commas (64,128,256,512, as heads divide them)\n"
+    "  --steps N    of that check (5)\n";
 static const char eval_more[] =
     "CHECKPOINT is a checkpoint's folder, or a folder of them or of a run: then the newest.\n"
     "  --batches N  global batches to evaluate (those of the spec)\n"
