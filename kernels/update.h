@@ -8,6 +8,9 @@
 
 #include "kernels/kernels.h"
 
+/* From here on, nothing of what a step writes is in a cache when it is over. */
+enum { TRI_UPDATE_FAR_ELEMENTS = 1 << 20 };
+
 /* The flat range that every update works on. */
 typedef struct tri_update_range {
     int64_t n;
@@ -16,6 +19,8 @@ typedef struct tri_update_range {
     float gradient_scale;  /* multiplies the gradient (clipping) */
     void *copy;            /* [n] compute copy written too; NULL: none */
     tri_dtype copy_type;   /* bf16 */
+    bool
+        far; /* part of a step of TRI_UPDATE_FAR_ELEMENTS or more: copies are written around the caches */
 } tri_update_range;
 
 /* What is done to an element. g is the scaled gradient, to which l2 * w is added; then w -= decay * w,

@@ -13,7 +13,8 @@ static tri_factor_args block_of(const tri_optim_tensor *tensor, const tri_piece_
                                     .weight = s->weight + piece->offset,
                                     .gradient = s->gradient + piece->offset,
                                     .gradient_scale = (float)tensor->gradient_scale,
-                                    .copy_type = TRI_BF16};
+                                    .copy_type = TRI_BF16,
+                                    .far = tensor->far};
     if (s->copy) args.range.copy = (tri_bf16 *)s->copy + piece->offset;
     return args;
 }

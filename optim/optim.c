@@ -36,6 +36,7 @@ struct tri_optim {
     optim_param *params;
     int64_t n_sums[TRI_OPTIM_ROUNDS]; /* doubles of a round; 0: there is none */
     int64_t n_scratch;
+    int64_t n_elements; /* of all segments */
     int64_t moment_bytes;
     char *moments;
     double *sums[TRI_OPTIM_ROUNDS];
@@ -285,6 +286,7 @@ static tri_status add_param(tri_optim *optim, int index, const tri_optim_segment
     const tri_row *row = tri_state_row(optim->state, segment->row);
     const tri_mesh *mesh = tri_state_mesh(optim->state);
     param->segment = *segment;
+    optim->n_elements += segment->count;
     TRI_TRY(tri_place_box(&row->place, mesh, tri_mesh_rank(mesh), row->n_dims, row->shape,
                           &param->box));
     int stage = tri_mesh_coord(mesh, TRI_AXIS_PIPELINE);
@@ -408,6 +410,7 @@ static tri_optim_tensor tensor_of(const tri_optim *optim, const tri_optim_step_a
         .gradient_scale = args->gradient_scale,
         .squares = args->squares * args->gradient_scale * args->gradient_scale,
         .adapts = param->rates.adapts,
+        .far = optim->n_elements >= TRI_UPDATE_FAR_ELEMENTS,
         .scratch = optim->scratch,
     };
     for (int r = 0; r < TRI_OPTIM_ROUNDS; r++)

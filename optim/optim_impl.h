@@ -32,6 +32,7 @@ typedef struct tri_optim_tensor {
     double gradient_scale;
     double squares; /* of the whole model's gradient, scaled */
     bool adapts;
+    bool far; /* tri_update_range.far */
     void *moment[TRI_OPTIM_MAX_MOMENTS];
     double *sums[TRI_OPTIM_ROUNDS]; /* of each round: of the whole tensor */
     double *scratch;                /* tri_optim_ops.scratch of the largest tensor */

@@ -76,6 +76,7 @@ typedef struct tri_simd_scalars {
     float correction;      /* 1 / (1 - beta0^step) */
     float root_correction; /* 1 / sqrt(1 - beta1^step) */
     float step_size;       /* rate * correction */
+    uint64_t key; /* of bf16 moments, mixed: keys that follow one another have nothing in common */
 } tri_simd_scalars;
 
 typedef struct tri_simd_update {

@@ -3,15 +3,12 @@
 #include "kernels/cpu/simd.h"
 #include "kernels/cpu/vector_memory.h"
 
-/* Squares of a vector, widened: even and odd halves. */
+/* Squares of a vector: the first half, the second. */
 TRI_INLINE void widen_squares(tri_vf x, tri_vd out[2])
 {
-    tri_vf_half half[2];
-    memcpy(half, &x, sizeof x);
-    for (int h = 0; h < 2; h++) {
-        tri_vd wide = __builtin_convertvector(half[h], tri_vd);
-        out[h] = wide * wide;
-    }
+    tri_v_widen_f64(x, out);
+    out[0] *= out[0];
+    out[1] *= out[1];
 }
 
 TRI_INLINE double add_lanes(tri_vd a)
@@ -22,37 +19,102 @@ TRI_INLINE double add_lanes(tri_vd a)
     return sum;
 }
 
-/* columns[i ..] += squares */
-TRI_INLINE void add_columns(double *columns, int64_t lanes, const tri_vd squares[2])
+/* Sums of some columns, of the first half of a vector and of the second. */
+typedef struct column_pair {
+    tri_vd first, second;
+} column_pair;
+
+TRI_INLINE column_pair load_columns(const double *columns, int64_t lanes)
+{
+    column_pair out = {{0}, {0}};
+    if (lanes == TRI_V) {
+        memcpy(&out.first, columns, sizeof out.first);
+        memcpy(&out.second, columns + TRI_V / 2, sizeof out.second);
+        return out;
+    }
+    for (int64_t l = 0; l < lanes; l++) {
+        if (l < TRI_V / 2)
+            out.first[l] = columns[l];
+        else
+            out.second[l - TRI_V / 2] = columns[l];
+    }
+    return out;
+}
+
+TRI_INLINE void store_columns(double *columns, int64_t lanes, column_pair sums)
 {
     if (lanes == TRI_V) {
-        tri_vd old[2];
-        memcpy(old, columns, sizeof old);
-        old[0] += squares[0];
-        old[1] += squares[1];
-        memcpy(columns, old, sizeof old);
+        memcpy(columns, &sums.first, sizeof sums.first);
+        memcpy(columns + TRI_V / 2, &sums.second, sizeof sums.second);
         return;
     }
     for (int64_t l = 0; l < lanes; l++)
-        columns[l] += squares[l / (TRI_V / 2)][l % (TRI_V / 2)];
+        columns[l] = l < TRI_V / 2 ? sums.first[l] : sums.second[l - TRI_V / 2];
+}
+
+/* Add a vector's squares to columns, and to what it returns. */
+TRI_INLINE tri_vd add_line(tri_vd line, const float *g, int64_t lanes, float scale,
+                           column_pair *columns)
+{
+    tri_vd part[2];
+    widen_squares(tri_v_load_f32(g, lanes) * scale, part);
+    columns->first += part[0];
+    columns->second += part[1];
+    return line + (part[0] + part[1]);
+}
+
+enum { ROWS = 4 };
+
+/* Sums of lines of some rows. */
+typedef struct row_lines {
+    tri_vd line[ROWS];
+} row_lines;
+
+/* A vector of n rows (1 or ROWS): their columns are read and written once. */
+TRI_INLINE row_lines add_rows(row_lines rows, const tri_factor_args *a, const float *g, int64_t n,
+                              int64_t lanes, double *columns)
+{
+    column_pair sums = {{0}, {0}};
+    float scale = a->range.gradient_scale;
+    if (columns) sums = load_columns(columns, lanes);
+    rows.line[0] = add_line(rows.line[0], g, lanes, scale, &sums);
+    if (n == ROWS) {
+        rows.line[1] = add_line(rows.line[1], g + a->columns, lanes, scale, &sums);
+        rows.line[2] = add_line(rows.line[2], g + 2 * a->columns, lanes, scale, &sums);
+        rows.line[3] = add_line(rows.line[3], g + 3 * a->columns, lanes, scale, &sums);
+    }
+    if (columns) store_columns(columns, lanes, sums);
+    return rows;
+}
+
+/* Rows row .. row + n. Squares of fp32 are exact in fp64, so that sums are the same in both loops. */
+TRI_INLINE void squares_of(const tri_factor_args *a, int64_t row, int64_t n, double *row_sums,
+                           double *columns)
+{
+    const float *g = a->range.gradient + row * a->columns;
+    row_lines rows = {{{0}}};
+    int64_t i = 0;
+    for (; i + TRI_V <= a->columns; i += TRI_V)
+        rows = add_rows(rows, a, g + i, n, TRI_V, columns ? columns + i : NULL);
+    if (i < a->columns)
+        rows = add_rows(rows, a, g + i, n, a->columns - i, columns ? columns + i : NULL);
+    if (!row_sums) return;
+    row_sums[row] += add_lanes(rows.line[0]);
+    if (n < ROWS) return;
+    row_sums[row + 1] += add_lanes(rows.line[1]);
+    row_sums[row + 2] += add_lanes(rows.line[2]);
+    row_sums[row + 3] += add_lanes(rows.line[3]);
 }
 
 static void squares(const tri_factor_args *args, int64_t begin, int64_t end, double *row_sums,
                     double *column_sums)
 {
     const tri_factor_args a = *args;
-    for (int64_t row = begin; row < end; row++) {
-        const float *g = a.range.gradient + row * a.columns;
-        tri_vd sum = {0};
-        for (int64_t i = 0; i < a.columns; i += TRI_V) {
-            int64_t lanes = tri_v_lanes(i, a.columns);
-            tri_vd part[2];
-            widen_squares(tri_v_load_f32(g + i, lanes) * a.range.gradient_scale, part);
-            sum += part[0] + part[1];
-            if (column_sums) add_columns(column_sums + i, lanes, part);
-        }
-        if (row_sums) row_sums[row] += add_lanes(sum);
-    }
+    int64_t row = begin;
+    for (; row + ROWS <= end; row += ROWS)
+        squares_of(&a, row, ROWS, row_sums, column_sums);
+    for (; row < end; row++)
+        squares_of(&a, row, 1, row_sums, column_sums);
 }
 
 /* What a vector of a row is stepped by. */
@@ -85,19 +147,25 @@ static double measure(const tri_factor_args *args, int64_t begin, int64_t end)
 static void step(const tri_factor_args *args, int64_t begin, int64_t end)
 {
     const tri_factor_args a = *args;
+    const bool far = a.range.far || a.range.n >= TRI_UPDATE_FAR_ELEMENTS;
     float keep = 1.0f - a.decay;
     for (int64_t row = begin; row < end; row++) {
         float factor = a.row_factor ? a.row_factor[row] : 1.0f;
         int64_t at = row * a.columns;
+        tri_bf16 *copy = a.range.copy ? (tri_bf16 *)a.range.copy + at : NULL;
+        bool stream = far && (uintptr_t)copy % sizeof(tri_vh) == 0;
         for (int64_t i = 0; i < a.columns; i += TRI_V) {
             int64_t lanes = tri_v_lanes(i, a.columns);
             tri_vf u = step_of(&a, a.range.gradient + at, i, lanes, factor);
             tri_vf w = tri_v_load_f32(a.range.weight + at + i, lanes) * keep - u * a.rate;
             tri_v_store_f32(a.range.weight + at + i, lanes, w);
-            if (a.range.copy)
-                tri_v_store_bits((tri_bf16 *)a.range.copy + at + i, lanes, tri_v_narrow(w));
+            if (copy && stream && lanes == TRI_V)
+                tri_v_stream_bits(copy + i, tri_v_narrow(w));
+            else if (copy)
+                tri_v_store_bits(copy + i, lanes, tri_v_narrow(w));
         }
     }
+    if (far) tri_v_fence();
 }
 
 const tri_simd_factor TRI_ISA_NAME(tri_simd_factor) = {

@@ -31,12 +31,10 @@ static double sum_squares(int64_t n, const float *x)
     tri_vd odd = {0};
     for (int64_t i = 0; i < n; i += TRI_V) {
         tri_vf v = tri_v_load_f32(x + i, tri_v_lanes(i, n));
-        tri_vf_half half[2];
-        memcpy(half, &v, sizeof v);
-        tri_vd a = __builtin_convertvector(half[0], tri_vd);
-        tri_vd b = __builtin_convertvector(half[1], tri_vd);
-        even += a * a;
-        odd += b * b;
+        tri_vd wide[2];
+        tri_v_widen_f64(v, wide);
+        even += wide[0] * wide[0];
+        odd += wide[1] * wide[1];
     }
     even += odd;
     double sum = 0;

@@ -32,35 +32,36 @@ TRI_INLINE void write_weight(const tri_update_range *range, int64_t i, int64_t l
         tri_v_store_bits(copy, lanes, tri_v_narrow(w));
 }
 
-/* Bits that look random (lowbias32 of C. Wellons, "Prospecting for Hash Functions", 2018). */
-TRI_INLINE tri_vu hash(tri_vu x)
+/* Bits that look random, of places within 2^32 of their tensor (lowbias32 of C. Wellons, "Prospecting for
+ * Hash Functions", 2018, with the key's halves added before and within). */
+TRI_INLINE tri_vu hash(uint64_t key, tri_vu place)
 {
+    tri_vu x = place + (uint32_t)key;
     x ^= x >> 16;
     x *= 0x7feb352du;
-    x ^= x >> 15;
+    x ^= x >> 15 ^ (uint32_t)(key >> 32);
     x *= 0x846ca68bu;
     return x ^ x >> 16;
 }
 
+TRI_INLINE uint64_t noise_key(const tri_simd_scalars *s, uint64_t place)
+{
+    return s->key ^ (place >> 32) * 0x9e3779b97f4a7c15u;
+}
+
 /* One number for each element, by its place in its tensor: the same wherever a shard is cut. */
-TRI_INLINE tri_vu noise_at(const tri_update_args *args, int64_t i)
+TRI_INLINE tri_vu noise_at(const tri_update_args *args, const tri_simd_scalars *s, int64_t i)
 {
-    uint64_t at = args->index + (uint64_t)i;
-    tri_vu low = (tri_vu)tri_v_index() + (uint32_t)at;
-    tri_vu high = (tri_vu)(low < (uint32_t)at) & 1u; /* the sum has wrapped */
-    uint64_t key = args->key ^ (at >> 32) * 0x9e3779b97f4a7c15u;
-    return hash(hash(low + high * 0x9e3779b9u + (uint32_t)key) ^ (uint32_t)(key >> 32));
+    uint64_t first = args->index + (uint64_t)i;
+    uint64_t last = first + TRI_V - 1;
+    tri_vu place = (tri_vu)tri_v_index() + (uint32_t)first;
+    tri_vu noise = hash(noise_key(s, first), place);
+    if (first >> 32 == last >> 32) return noise;
+    tri_vu beyond = (tri_vu)(place < (uint32_t)first); /* the sum has wrapped */
+    return (beyond & hash(noise_key(s, last), place)) | (~beyond & noise);
 }
 
-/* Round to one of the two neighbouring bf16 numbers, the nearer one more often. */
-TRI_INLINE tri_vh narrow_at_random(tri_vf a, tri_vu noise)
-{
-    tri_vu bits = (tri_vu)a;
-    tri_vi finite = (tri_vi)((bits & 0x7f800000u) != 0x7f800000u);
-    return __builtin_convertvector((bits + (noise & 0xffffu & (tri_vu)finite)) >> 16, tri_vh);
-}
-
-/* Returns: the moment as it is stored. */
+/* Returns: the moment as it is stored: bf16 is one of the two neighbours, the nearer one more often. */
 TRI_INLINE tri_vf store_moment(void *moment, int64_t i, int64_t lanes, tri_vf a, tri_vu noise,
                                bool bf16)
 {
@@ -68,9 +69,9 @@ TRI_INLINE tri_vf store_moment(void *moment, int64_t i, int64_t lanes, tri_vf a,
         tri_v_store_f32((float *)moment + i, lanes, a);
         return a;
     }
-    tri_vh bits = narrow_at_random(a, noise);
-    tri_v_store_bits((tri_bf16 *)moment + i, lanes, bits);
-    return tri_v_widen(bits);
+    tri_vu bits = tri_v_add_below(a, noise);
+    tri_v_store_bits((tri_bf16 *)moment + i, lanes, tri_v_upper(bits));
+    return (tri_vf)(bits & 0xffff0000u);
 }
 
 typedef struct element {
@@ -139,13 +140,10 @@ typedef struct squares {
 
 TRI_INLINE void add_squares(squares *sum, tri_vf x, int64_t lanes)
 {
-    tri_vf_half half[2];
-    x = tri_v_keep(x, lanes);
-    memcpy(half, &x, sizeof x);
-    tri_vd a = __builtin_convertvector(half[0], tri_vd);
-    tri_vd b = __builtin_convertvector(half[1], tri_vd);
-    sum->even += a * a;
-    sum->odd += b * b;
+    tri_vd wide[2];
+    tri_v_widen_f64(tri_v_keep(x, lanes), wide);
+    sum->even += wide[0] * wide[0];
+    sum->odd += wide[1] * wide[1];
 }
 
 TRI_INLINE double total(const squares *sum)
@@ -157,47 +155,66 @@ TRI_INLINE double total(const squares *sum)
     return out;
 }
 
-/* A range, by a rule and with moments of a type that are known where this is compiled. */
-TRI_INLINE void part(tri_update_rule rule, bool bf16, const tri_update_args *args,
-                     const tri_simd_scalars *scalars, bool stream, int64_t begin, int64_t end,
-                     double *sums)
+/* What is known of a loop where it is compiled. */
+typedef struct loop_kind {
+    tri_update_rule rule;
+    bool bf16, stream;
+    bool has_v, measures, keeps_moments;
+} loop_kind;
+
+TRI_INLINE loop_kind loop_kind_of(tri_update_rule rule, bool bf16, bool stream)
+{
+    return (loop_kind){
+        .rule = rule,
+        .bf16 = bf16,
+        .stream = stream,
+        .has_v = rule == TRI_UPDATE_ADAM || rule == TRI_UPDATE_ADAMAX || rule == TRI_UPDATE_ATAN2 ||
+                 rule == TRI_UPDATE_MOMENTS || rule == TRI_UPDATE_TRUST,
+        .measures = rule == TRI_UPDATE_MOMENTS || rule == TRI_UPDATE_VARIANCE,
+        .keeps_moments = rule == TRI_UPDATE_TRUST || rule == TRI_UPDATE_SCALED,
+    };
+}
+
+/* One vector of elements. sums: of squares of w and of u. */
+TRI_INLINE void step_at(loop_kind kind, const tri_update_args *a, const tri_simd_scalars *s,
+                        int64_t i, int64_t lanes, squares sums[2])
+{
+    element e = {.w = tri_v_load_f32(a->range.weight + i, lanes)};
+    if (a->moment[0]) e.m = tri_v_load(a->moment[0], i, lanes, kind.bf16);
+    if (kind.has_v) e.v = tri_v_load(a->moment[1], i, lanes, kind.bf16);
+    if (kind.rule == TRI_UPDATE_TRUST) {
+        e.w -= a->rate * trust_step(a, s, &e);
+    } else {
+        e.g = tri_v_load_f32(a->range.gradient + i, lanes) * a->range.gradient_scale + e.w * a->l2;
+        if (!kind.measures) e.w *= s->keep;
+        apply(kind.rule, a, s, &e);
+    }
+    if (!kind.keeps_moments) {
+        tri_vu noise = kind.bf16 ? noise_at(a, s, i) : (tri_vu){0};
+        if (a->moment[0]) e.m = store_moment(a->moment[0], i, lanes, e.m, noise, kind.bf16);
+        if (kind.has_v) e.v = store_moment(a->moment[1], i, lanes, e.v, noise >> 16, kind.bf16);
+    }
+    if (!kind.measures) {
+        write_weight(&a->range, i, lanes, e.w, kind.stream);
+        return;
+    }
+    add_squares(&sums[0], e.w, lanes);
+    add_squares(&sums[1], kind.has_v ? trust_step(a, s, &e) : e.g / tri_v_sqrt(e.m), lanes);
+}
+
+/* A range. One body for whole vectors and the last one: two could round products and sums apart. */
+TRI_INLINE void part(loop_kind kind, const tri_update_args *args, const tri_simd_scalars *scalars,
+                     int64_t begin, int64_t end, double *sums)
 {
     /* copies: a store of ours could be to args or scalars, for all the compiler knows */
     const tri_update_args a = *args;
     const tri_simd_scalars s = *scalars;
-    const bool measures = rule == TRI_UPDATE_MOMENTS || rule == TRI_UPDATE_VARIANCE;
-    const bool keeps_moments = rule == TRI_UPDATE_TRUST || rule == TRI_UPDATE_SCALED;
-    const bool has_v = rule == TRI_UPDATE_ADAM || rule == TRI_UPDATE_ADAMAX ||
-                       rule == TRI_UPDATE_ATAN2 || rule == TRI_UPDATE_MOMENTS ||
-                       rule == TRI_UPDATE_TRUST;
-    squares sum_w = {0}, sum_u = {0};
-    for (int64_t i = begin; i < end; i += TRI_V) {
-        int64_t lanes = tri_v_lanes(i, end);
-        element e = {.w = tri_v_load_f32(a.range.weight + i, lanes)};
-        if (a.moment[0]) e.m = tri_v_load(a.moment[0], i, lanes, bf16);
-        if (has_v) e.v = tri_v_load(a.moment[1], i, lanes, bf16);
-        if (rule == TRI_UPDATE_TRUST) {
-            e.w -= a.rate * trust_step(&a, &s, &e);
-        } else {
-            e.g = tri_v_load_f32(a.range.gradient + i, lanes) * a.range.gradient_scale + e.w * a.l2;
-            if (!measures) e.w *= s.keep;
-            apply(rule, &a, &s, &e);
-        }
-        if (!keeps_moments) {
-            tri_vu noise = bf16 ? noise_at(&a, i) : (tri_vu){0};
-            if (a.moment[0]) e.m = store_moment(a.moment[0], i, lanes, e.m, noise, bf16);
-            if (has_v) e.v = store_moment(a.moment[1], i, lanes, e.v, noise >> 16, bf16);
-        }
-        if (!measures) {
-            write_weight(&a.range, i, lanes, e.w, stream);
-            continue;
-        }
-        add_squares(&sum_w, e.w, lanes);
-        add_squares(&sum_u, has_v ? trust_step(&a, &s, &e) : e.g / tri_v_sqrt(e.m), lanes);
-    }
-    if (!measures) return;
-    sums[0] += total(&sum_w);
-    sums[1] += total(&sum_u);
+    squares sum[2] = {0};
+    for (int64_t i = begin; i < end; i += TRI_V)
+        step_at(kind, &a, &s, i, tri_v_lanes(i, end), sum);
+    if (!kind.measures) return;
+    sums[0] += total(&sum[0]);
+    sums[1] += total(&sum[1]);
 }
 
 /* The loop of each rule and type of moments. */
@@ -206,12 +223,12 @@ static void update_part(const tri_update_args *args, const tri_simd_scalars *s, 
 {
     bool bf16 = args->moment_type == TRI_BF16;
     switch (args->rule) {
-#define RULE(name)                                                             \
-    case TRI_UPDATE_##name:                                                    \
-        if (bf16)                                                              \
-            part(TRI_UPDATE_##name, true, args, s, stream, begin, end, sums);  \
-        else                                                                   \
-            part(TRI_UPDATE_##name, false, args, s, stream, begin, end, sums); \
+#define RULE(name)                                                                           \
+    case TRI_UPDATE_##name:                                                                  \
+        if (bf16)                                                                            \
+            part(loop_kind_of(TRI_UPDATE_##name, true, stream), args, s, begin, end, sums);  \
+        else                                                                                 \
+            part(loop_kind_of(TRI_UPDATE_##name, false, stream), args, s, begin, end, sums); \
         break;
         RULE(SGD)
         RULE(ADAM)

@@ -13,8 +13,6 @@
 
 enum {
     UNIT = 64,
-    /* from here on nothing of the range is in a cache when it is over */
-    STREAM_ELEMENTS = 1 << 20,
     /* sums are those of blocks, so that they do not depend on the number of threads */
     SUM_BLOCKS = 256,
     SUM_BLOCK_ELEMENTS = 4096
@@ -70,9 +68,17 @@ static tri_status check_update(const tri_update_args *args)
     return TRI_OK;
 }
 
+/* All bits of x in each bit (the end of MurmurHash3, public domain). */
+static uint64_t mix(uint64_t x)
+{
+    x = (x ^ x >> 33) * 0xff51afd7ed558ccdu;
+    x = (x ^ x >> 33) * 0xc4ceb9fe1a85ec53u;
+    return x ^ x >> 33;
+}
+
 static tri_simd_scalars scalars_of(const tri_update_args *args)
 {
-    tri_simd_scalars s = {.keep = (float)(1.0 - (double)args->decay)};
+    tri_simd_scalars s = {.keep = (float)(1.0 - (double)args->decay), .key = mix(args->key)};
     double correction[2];
     for (int i = 0; i < 2; i++) {
         s.beta[i] = args->beta[i];
@@ -121,7 +127,7 @@ tri_status tri_update(tri_kernels *kernels, const tri_update_args *args)
     update_work work = {.simd = kernels->simd->update,
                         .args = args,
                         .scalars = scalars_of(args),
-                        .stream = args->range.n >= STREAM_ELEMENTS};
+                        .stream = args->range.far || args->range.n >= TRI_UPDATE_FAR_ELEMENTS};
     if (has_sums(args->rule))
         update_with_sums(kernels, &work);
     else

@@ -168,6 +168,47 @@ TRI_INLINE tri_vf tri_v_widen(tri_vh h)
 #endif
 }
 
+/* Lanes in fp64: the first half of them, the second. Not collective. */
+TRI_INLINE void tri_v_widen_f64(tri_vf a, tri_vd out[2])
+{
+    tri_vf_half half[2];
+    memcpy(half, &a, sizeof a);
+    for (int h = 0; h < 2; h++)
+#if defined(TRI_ISA_512) /* gcc 12 takes the conversion apart */
+        out[h] = (tri_vd)_mm512_cvtps_pd((__m256)half[h]);
+#elif defined(TRI_ISA_256)
+        out[h] = (tri_vd)_mm256_cvtps_pd((__m128)half[h]);
+#else
+        out[h] = __builtin_convertvector(half[h], tri_vd);
+#endif
+}
+
+/* The upper halves of lanes. Not collective. */
+TRI_INLINE tri_vh tri_v_upper(tri_vu a)
+{
+#if defined(TRI_ISA_512)
+    uint16_t odd[2 * TRI_V];
+    for (int l = 0; l < 2 * TRI_V; l++)
+        odd[l] = (uint16_t)(2 * l + 1);
+    return (tri_vh)_mm512_castsi512_si256(
+        _mm512_permutexvar_epi16(_mm512_loadu_epi16(odd), (__m512i)a));
+#else
+    return __builtin_convertvector(a >> 16, tri_vh);
+#endif
+}
+
+/* The bits of a, with the lower half of b added to them; NaN as it is. Not collective. */
+TRI_INLINE tri_vu tri_v_add_below(tri_vf a, tri_vu b)
+{
+#if defined(TRI_ISA_512)
+    __mmask16 number = _mm512_cmp_ps_mask((__m512)a, (__m512)a, _CMP_ORD_Q);
+    __m512i low = _mm512_maskz_and_epi32(number, (__m512i)b, _mm512_set1_epi32(0xffff));
+    return (tri_vu)a + (tri_vu)low;
+#else
+    return (tri_vu)a + (b & 0xffffu & (tri_vu)(a == a));
+#endif
+}
+
 /* Rounding to nearest even with NaN kept: the bits of tri_f32_to_bf16. Not collective. */
 TRI_INLINE tri_vh tri_v_narrow_exact(tri_vf a)
 {

@@ -40,23 +40,24 @@ TRI_INLINE tri_vf tri_v_sigmoid(tri_vf x)
     return 1.0f / (1.0f + tri_v_exp_inside(c));
 }
 
-/* atan2(y, x) for x >= 0, within 4 units in the last place; atan2(0, 0) = 0. The polynomial is Cephes'
- * atanf (Moshier). Not collective. */
+/* atan2(y, x) for x >= 0, within 4 units in the last place; atan2(0, 0) = 0. The polynomial is that of
+ * SLEEF's atan2f (Shibata & Petrogalli, arXiv:2001.09258): one division, no cases. Not collective. */
 TRI_INLINE tri_vf tri_v_atan2(tri_vf y, tri_vf x)
 {
-    const float quarter = 0.785398163397448f;
+    const float half = 1.57079632679489662f;
     tri_vf a = (tri_vf)((tri_vu)y & 0x7fffffffu);
     tri_vf large = tri_v_max(a, x);
-    tri_vf small = tri_v_min(a, x);
-    tri_vf t = small / tri_v_max(large, tri_v_set(0x1p-126f));
-    tri_vi above = t > 0.4142135623730950f; /* tan(pi / 8) */
-    tri_vf r = tri_v_select(above, (t - 1.0f) / (t + 1.0f), t);
-    tri_vf z = r * r;
-    tri_vf p = 8.05374449538e-2f * z - 1.38776856032e-1f;
-    p = p * z + 1.99777106478e-1f;
-    p = p * z - 3.33329491539e-1f;
-    p = p * z * r + r + tri_v_select(above, tri_v_set(quarter), tri_v_set(0));
-    p = tri_v_select(a > x, 2 * quarter - p, p);
+    tri_vf t = tri_v_min(a, x) / tri_v_max(large, tri_v_set(0x1p-126f));
+    tri_vf z = t * t;
+    tri_vf p = 0.00282363896258175373077393f * z - 0.0159569028764963150024414f;
+    p = p * z + 0.0425049886107444763183594f;
+    p = p * z - 0.0748900920152664184570312f;
+    p = p * z + 0.106347933411598205566406f;
+    p = p * z - 0.142027363181114196777344f;
+    p = p * z + 0.199926957488059997558594f;
+    p = p * z - 0.333331018686294555664062f;
+    p = p * z * t + t;
+    p = tri_v_select(a > x, half - p, p);
     return (tri_vf)((tri_vu)p | ((tri_vu)y & 0x80000000u));
 }
 
