@@ -102,10 +102,9 @@ static tri_status open_data(tri_job *job)
 }
 
 /* Numbers that all ranks have alike become a row. */
-static tri_status export_numbers(tri_job *job, const char *name, tri_span numbers)
+static tri_status export_numbers(tri_job *job, const char *name, tri_role role, tri_span numbers)
 {
-    tri_row row = {
-        .role = TRI_ROLE_JOB, .dtype = numbers.dtype, .n_dims = 1, .shape = {numbers.count}};
+    tri_row row = {.role = role, .dtype = numbers.dtype, .n_dims = 1, .shape = {numbers.count}};
     int index = 0;
     snprintf(row.name, sizeof row.name, "%s", name);
     TRI_TRY(tri_state_add(job->state, &row, &index));
@@ -116,13 +115,13 @@ static tri_status export_numbers(tri_job *job, const char *name, tri_span number
 static tri_status export_counters(tri_job *job)
 {
     if (!tri_job_trains(job)) return TRI_OK;
-    tri_stability *stability = &job->stability;
-    TRI_TRY(
-        export_numbers(job, "job/counters", tri_span_make(&job->counters, JOB_COUNTERS, TRI_I64)));
-    TRI_TRY(export_numbers(job, "job/stability",
-                           tri_span_make(stability, TRI_STABILITY_NUMBERS, TRI_I64)));
-    return export_numbers(job, "job/stability.mean",
-                          tri_span_make(&stability->mean_log2, 1, TRI_F64));
+    tri_stability *s = &job->stability;
+    TRI_TRY(export_numbers(job, "job/counters", TRI_ROLE_JOB,
+                           tri_span_make(&job->counters, JOB_COUNTERS, TRI_I64)));
+    TRI_TRY(export_numbers(job, "stability/counts", TRI_ROLE_POLICY,
+                           tri_span_make(s, TRI_STABILITY_NUMBERS, TRI_I64)));
+    return export_numbers(job, "stability/mean", TRI_ROLE_POLICY,
+                          tri_span_make(&s->mean_log2, 1, TRI_F64));
 }
 
 static tri_status open_saver(tri_job *job)
@@ -319,13 +318,16 @@ tri_status tri_job_load_part(tri_job *job, const char *path, tri_job_part part)
                                .resize_vocab = job->spec.checkpoint.resize_vocab};
     bool is_root = tri_comm_rank(job->world) == 0;
     TRI_TRY(tri_agree(job->world, is_root ? check_multipliers(job, path) : TRI_OK));
-    if (job->batch) tri_batch_initialise(job->batch); /* the checkpoint may have none */
+    /* the checkpoint may have none of these */
+    if (job->batch) tri_batch_initialise(job->batch);
+    job->stability = (tri_stability){.spikes = 0};
     TRI_TRY(tri_ckpt_load(&args));
     if (part == TRI_JOB_BUT_OPTIMIZER) begin_optimizer(job);
     if (job->loader && part != TRI_JOB_WEIGHTS)
         TRI_TRY(tri_agree(job->world, tri_loader_restore(job->loader)));
     if (job->batch && part != TRI_JOB_WEIGHTS)
         TRI_TRY(tri_agree(job->world, tri_batch_restore(job->batch)));
+    TRI_TRY(tri_agree(job->world, tri_stability_restore(&job->stability)));
     TRI_TRY(tri_zero_publish(job->zero));
     return TRI_OK;
 }

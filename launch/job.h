@@ -47,7 +47,7 @@ typedef struct tri_job {
     tri_loader *loader;     /* training part */
     tri_loader *validation; /* held-out part */
     tri_job_counters counters;
-    tri_stability stability; /* rows "job/stability", "job/stability.mean" */
+    tri_stability stability; /* rows "stability/counts" and "stability/mean" */
 } tri_job;
 
 enum { TRI_JOB_MAX_STAGES = 1024 };

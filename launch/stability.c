@@ -138,6 +138,19 @@ void tri_stability_leave_out(tri_stability *s, int64_t begin, int64_t end)
     s->n_ranges++;
 }
 
+tri_status tri_stability_restore(const tri_stability *s)
+{
+    TRI_CHECK(
+        s->n_ranges >= 0 && s->n_ranges <= TRI_STABILITY_RANGES && s->skipped >= 0 &&
+            s->norms >= 0 && isfinite(s->mean_log2),
+        TRI_EFORMAT,
+        "stability/counts of the checkpoint has %lld ranges (0 to %d), %lld skipped steps and "
+        "%lld norms of mean 2^%g: nothing that a job has saved",
+        (long long)s->n_ranges, TRI_STABILITY_RANGES, (long long)s->skipped, (long long)s->norms,
+        s->mean_log2);
+    return TRI_OK;
+}
+
 void tri_stability_go_on(tri_stability *s, const tri_stability *before, int64_t begin, int64_t end)
 {
     tri_stability loaded = *s;

@@ -28,7 +28,7 @@ typedef struct tri_stability_config {
 
 enum { TRI_STABILITY_RANGES = 32 };
 
-/* What is remembered and saved. The job's: all but the mean are the row "job/stability". */
+/* What is remembered and saved: all but the mean are the row "stability/counts". */
 typedef struct tri_stability {
     int64_t spikes;  /* steps that were not good, since the job began, also those given up since */
     int64_t skipped; /* of the steps up to now, those without an update */
@@ -39,10 +39,10 @@ typedef struct tri_stability {
     int64_t left_out;  /* samples that were consumed, but are in no weight */
     int64_t n_ranges;  /* of them, the newest */
     int64_t range[TRI_STABILITY_RANGES][2]; /* numbers [begin, end) in the job's order, rising */
-    double mean_log2; /* mean log2 of the norms of good steps: row "job/stability.mean" */
+    double mean_log2; /* mean log2 of the norms of good steps: row "stability/mean" */
 } tri_stability;
 
-/* Numbers of the row "job/stability". */
+/* Numbers of the row "stability/counts". */
 enum { TRI_STABILITY_NUMBERS = (int)(offsetof(tri_stability, mean_log2) / sizeof(int64_t)) };
 
 /* What is to be done with a step. */
@@ -81,6 +81,9 @@ TRI_MUST_USE tri_status tri_stability_fail(const tri_stability *s,
 
 /* Samples [begin, end) are consumed, but in no weight. Not collective. */
 void tri_stability_leave_out(tri_stability *s, int64_t begin, int64_t end);
+
+/* Check a state that was loaded. Not collective. Errors: TRI_EFORMAT it is none that was saved here. */
+TRI_MUST_USE tri_status tri_stability_restore(const tri_stability *s);
 
 /* After a rollback has loaded the state `s` of the checkpoint: what belongs to the job and not to its
  * curve goes on from `before`, and samples [begin, end) are left out. Not collective. */

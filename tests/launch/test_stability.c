@@ -184,6 +184,17 @@ TRI_TEST(rollback_takes_the_curve_and_keeps_the_count)
     return TRI_OK;
 }
 
+TRI_TEST(what_is_loaded_is_checked)
+{
+    tri_stability s = {.n_ranges = TRI_STABILITY_RANGES};
+    TRI_TRY(tri_stability_restore(&s));
+    s.n_ranges++;
+    EXPECT_STATUS(tri_stability_restore(&s), TRI_EFORMAT, "33 ranges (0 to 32)");
+    s = (tri_stability){.mean_log2 = NAN};
+    EXPECT_STATUS(tri_stability_restore(&s), TRI_EFORMAT, "mean 2^nan");
+    return TRI_OK;
+}
+
 TRI_TEST(factor_is_above_one)
 {
     tri_stability_config config = config_of(TRI_STABILITY_SKIP, 0.5, 4);
@@ -196,4 +207,4 @@ TRI_TEST_MAIN(TRI_TEST_ROW(mean_is_geometric_and_forgets), TRI_TEST_ROW(limit_is
               TRI_TEST_ROW(not_finite_is_never_good), TRI_TEST_ROW(so_many_in_a_row),
               TRI_TEST_ROW(ranges_are_joined),
               TRI_TEST_ROW(rollback_takes_the_curve_and_keeps_the_count),
-              TRI_TEST_ROW(factor_is_above_one))
+              TRI_TEST_ROW(what_is_loaded_is_checked), TRI_TEST_ROW(factor_is_above_one))

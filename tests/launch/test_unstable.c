@@ -18,6 +18,7 @@ typedef enum harm { NO_HARM, NOT_A_NUMBER, HUGE_WEIGHTS } harm;
 /* A run, and what it came to. */
 typedef struct unstable_case {
     const char *yaml;
+    const char *batch; /* more of batch:, as an override; NULL: no more */
     int ranks, zero, pipeline;
     tri_stability_config config;
     harm kind;
@@ -41,13 +42,14 @@ typedef struct unstable_case {
 
 static const tri_device_args one_thread = {.name = "cpu", .n_threads = 1, .yield = true};
 
-/* Of all weights and optimizer states that this rank holds. */
+/* Of weights, optimizer states, and what decides on the batch, as far as this rank holds them. */
 static uint32_t sum_state(const tri_job *job)
 {
     uint32_t crc = 0;
     for (int i = 0; i < tri_state_rows(job->state); i++) {
         const tri_row *row = tri_state_row(job->state, i);
-        if (row->role != TRI_ROLE_PARAM && row->role != TRI_ROLE_OPTIM) continue;
+        bool is_batch = strncmp(row->name, "batch/", 6) == 0;
+        if (row->role != TRI_ROLE_PARAM && row->role != TRI_ROLE_OPTIM && !is_batch) continue;
         crc = tri_crc32c_extend(crc, row->data, (size_t)row->count * tri_dtype_bytes(row->dtype));
     }
     return crc;
@@ -128,7 +130,8 @@ static tri_status run_steps(tri_job *job, unstable_case *c)
     int n_bad = 0;
     while (job->counters.step < STEPS) {
         if (job->counters.step + 1 == c->jump_at) {
-            TRI_TRY(tri_loader_seek(job->loader, tri_loader_consumed(job->loader) + BATCH));
+            int64_t batch = tri_job_next_step(job).batch;
+            TRI_TRY(tri_loader_seek(job->loader, tri_loader_consumed(job->loader) + batch));
             c->jump_at = 0;
         }
         TRI_TRY(one_step(job, c, &n_bad));
@@ -145,6 +148,11 @@ static tri_status unstable_rank(tri_comm *world, void *arg)
     spec.parallel.pipeline = mine.pipeline ? mine.pipeline : 1;
     spec.stability = mine.config;
     spec.checkpoint.every = 2;
+    if (mine.batch) {
+        const char *const words[] = {mine.batch, "batch.adaptive.max=64", "batch.adaptive.groups=2",
+                                     "batch.adaptive.interval=1", "batch.adaptive.eta=0.5"};
+        TRI_TRY(tri_spec_override(&spec, 5, words));
+    }
     TRI_TRY(tri_spec_check(&spec, tri_comm_size(world)));
     tri_job *job = NULL;
     TRI_TRY(tri_job_open(&spec, TRI_JOB_TRAIN, world, &job));
@@ -306,6 +314,27 @@ TRI_TEST(skips_are_saved)
     return TRI_OK;
 }
 
+TRI_TEST(skipped_step_is_no_test_of_the_batch)
+{
+    TRI_AUTO(unstable_test) t = {0};
+    TRI_TRY(make(&t));
+    for (int i = 0; i < LAYOUTS; i += 2) {
+        unstable_case got = case_of(&t, i, TRI_STABILITY_SKIP);
+        got.batch = "batch.adaptive.test=norm";
+        unstable_case never = got;
+        got.kind = NOT_A_NUMBER;
+        got.bad_step = 3;
+        got.n_bad = 1;
+        never.jump_at = 3;
+        TRI_TRY(run(&got));
+        TRI_TRY(run(&never));
+        expect_curve(&got, &never, 4, 1, 0);
+        EXPECT(got.counters.samples > STEPS * BATCH, "%lld samples: the batch never grew",
+               (long long)got.counters.samples);
+    }
+    return TRI_OK;
+}
+
 /* Bad twice at step `bad` of a run with checkpoints after the steps `saves`: goes back to `back_to`, twice. */
 static tri_status rolls_back_on(unstable_test *t, int layout, int64_t bad, const int64_t saves[2],
                                 int64_t back_to)
@@ -416,5 +445,6 @@ TRI_TEST(job_stops_in_the_end)
 }
 
 TRI_TEST_MAIN(TRI_TEST_ROW(skipped_step_never_was), TRI_TEST_ROW(skips_are_saved),
+              TRI_TEST_ROW(skipped_step_is_no_test_of_the_batch),
               TRI_TEST_ROW(rollback_begins_behind_the_samples), TRI_TEST_ROW(rollbacks_are_saved),
               TRI_TEST_ROW(job_stops_in_the_end))
