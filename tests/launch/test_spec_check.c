@@ -229,63 +229,62 @@ TRI_TEST(groups_of_stages)
 }
 
 /* Batches that vary: what one replica, the groups of a test and the quanta must have in common. */
+static const struct {
+    int ranks;
+    const char *words[4];
+    const char *part; /* NULL: legal */
+} growing[] = {
+    {3, {"batch.adaptive.test=norm", "batch.adaptive.max=96"},                             NULL                                                   },
+    {1, {"batch.adaptive.test=norm", "batch.adaptive.max=96", "batch.adaptive.quantum=8"}, NULL                                                   },
+    {2, {"batch.ramp.to=96", "batch.ramp.samples=1000", "batch.adaptive.quantum=4"},       NULL                                                   },
+    {1, {"batch.adaptive.test=norm"},                                                      "batch.adaptive.max is 0; it must be > batch.sequences"},
+    {1,
+     {"batch.adaptive.test=norm", "batch.adaptive.max=100"},
+     "batch.adaptive.max is 100; it must be a multiple of batch.adaptive.quantum (24)"                                                            },
+    {1,
+     {"batch.adaptive.test=norm", "batch.adaptive.max=96", "batch.adaptive.groups=5"},
+     "batch.adaptive.groups (5) must divide it: 20 or 25"                                                                                         },
+    {2,
+     {"batch.adaptive.test=norm", "batch.adaptive.max=96", "batch.adaptive.groups=4"},
+     "batch.sequences: 24 is no multiple of 4 groups (batch.adaptive.groups; 1 without a test) "
+     "x parallel.data 2 x batch.micro 2 = 16, the least by which a batch can grow: the nearest "
+     "are 16 and 32"                                                                                                                              },
+    {1,
+     {"batch.adaptive.test=norm", "batch.adaptive.max=96", "batch.adaptive.quantum=4"},
+     "batch.adaptive.quantum: 4 in 4 groups (batch.adaptive.groups; 1 without a test) is 1 "
+     "sequences a group, no multiple of parallel.data 1 x batch.micro 2; of those that divide "
+     "batch.sequences 24 and the largest batch 96, the nearest is 8"                                                                              },
+    {1,
+     {"batch.adaptive.test=norm", "batch.adaptive.max=96", "batch.adaptive.quantum=12"},
+     "the nearest are 8 and 24"                                                                                                                   },
+    {3,
+     {"batch.adaptive.test=norm", "batch.adaptive.max=108", "batch.adaptive.quantum=12"},
+     "batch.adaptive.max: 108 is no multiple of 4 groups"                                                                                         },
+    {4,
+     {"batch.ramp.to=48", "batch.ramp.samples=100", "batch.adaptive.quantum=4"},
+     "of those that divide batch.sequences 24 and the largest batch 48, the nearest is 8"                                                         },
+    {1,
+     {"batch.ramp.to=48", "batch.ramp.samples=100", "batch.adaptive.test=norm",
+      "batch.adaptive.max=48"},
+     "make no sense together"                                                                                                                     },
+    {1, {"batch.ramp.samples=100"},                                                        "without batch.ramp.to"                                },
+    {1,
+     {"batch.adaptive.test=coordinate", "batch.adaptive.max=48"},
+     "makes no sense with optimizer.name: adamw"                                                                                                  },
+};
+
 TRI_TEST(growing_batches_divide)
 {
-    static const struct {
-        int ranks;
-        const char *words[4];
-        const char *part; /* NULL: legal */
-    } cases[] = {
-        {3, {"batch.adaptive.test=norm", "batch.adaptive.max=96"},                            NULL                                                   },
-        {1,
-         {"batch.adaptive.test=norm", "batch.adaptive.max=96", "batch.adaptive.quantum=8"},
-         NULL                                                                                                                                        },
-        {2, {"batch.ramp.to=96", "batch.ramp.samples=1000", "batch.adaptive.quantum=4"},      NULL                                                   },
-        {1, {"batch.adaptive.test=norm"},                                                     "batch.adaptive.max is 0; it must be > batch.sequences"},
-        {1,
-         {"batch.adaptive.test=norm", "batch.adaptive.max=100"},
-         "batch.adaptive.max is 100; it must be a multiple of batch.adaptive.quantum (24)"                                                           },
-        {1,
-         {"batch.adaptive.test=norm", "batch.adaptive.max=96", "batch.adaptive.groups=5"},
-         "batch.adaptive.groups (5) must divide it: 20 or 25"                                                                                        },
-        {2,
-         {"batch.adaptive.test=norm", "batch.adaptive.max=96", "batch.adaptive.groups=4"},
-         "batch.sequences: 24 is no multiple of 4 groups (batch.adaptive.groups; 1 without a test) "
-         "x parallel.data 2 x batch.micro 2 = 16, the least by which a batch can grow: the nearest "
-         "are 16 and 32"                                                                                                                             },
-        {1,
-         {"batch.adaptive.test=norm", "batch.adaptive.max=96", "batch.adaptive.quantum=4"},
-         "batch.adaptive.quantum: 4 in 4 groups (batch.adaptive.groups; 1 without a test) is 1 "
-         "sequences a group, no multiple of parallel.data 1 x batch.micro 2; of those that divide "
-         "batch.sequences 24 and the largest batch 96, the nearest is 8"                                                                             },
-        {1,
-         {"batch.adaptive.test=norm", "batch.adaptive.max=96", "batch.adaptive.quantum=12"},
-         "the nearest are 8 and 24"                                                                                                                  },
-        {3,
-         {"batch.adaptive.test=norm", "batch.adaptive.max=108", "batch.adaptive.quantum=12"},
-         "batch.adaptive.max: 108 is no multiple of 4 groups"                                                                                        },
-        {4,
-         {"batch.ramp.to=48", "batch.ramp.samples=100", "batch.adaptive.quantum=4"},
-         "of those that divide batch.sequences 24 and the largest batch 48, the nearest is 8"                                                        },
-        {1,
-         {"batch.ramp.to=48", "batch.ramp.samples=100", "batch.adaptive.test=norm",
-          "batch.adaptive.max=48"},
-         "make no sense together"                                                                                                                    },
-        {1, {"batch.ramp.samples=100"},                                                       "without batch.ramp.to"                                },
-        {1,
-         {"batch.adaptive.test=coordinate", "batch.adaptive.max=48"},
-         "makes no sense with optimizer.name: adamw"                                                                                                 },
-    };
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    for (size_t i = 0; i < sizeof growing / sizeof growing[0]; i++) {
         tri_spec spec;
         int n = 0;
         make(&spec);
-        while (n < 4 && cases[i].words[n])
+        while (n < 4 && growing[i].words[n])
             n++;
-        TRI_TRY(tri_spec_override(&spec, n, cases[i].words));
-        tri_status rc = tri_spec_check(&spec, cases[i].ranks);
-        if (cases[i].part) {
-            EXPECT_STATUS(rc, TRI_EINVAL, cases[i].part);
+        TRI_TRY(tri_spec_override(&spec, n, growing[i].words));
+        tri_status rc = tri_spec_check(&spec, growing[i].ranks);
+        if (growing[i].part) {
+            EXPECT_STATUS(rc, TRI_EINVAL, growing[i].part);
             continue;
         }
         EXPECT(rc == TRI_OK, "case %zu: %s", i, tri_err_last()->text);
