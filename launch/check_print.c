@@ -68,9 +68,9 @@ static void print_parameterization(const tri_model_config *model, FILE *stream)
     bool is_plain = model->attention_multiplier == 1 && m.embedding == 1 && m.logits == 1;
     if (is_plain && !tri_model_is_scaled(model)) return;
     fprintf(stream, "         %s", model->parameterization);
-    if (tri_model_is_scaled(model))
-        fprintf(stream, " from hidden %lld: learning rates by docs/parameterization.md",
-                (long long)model->base_hidden);
+    if (tri_model_has_base(model))
+        fprintf(stream, " from hidden %lld", (long long)model->base_hidden);
+    if (tri_model_is_scaled(model)) fprintf(stream, ": learning rates by docs/parameterization.md");
     fprintf(stream, "; embedding x %g, scores x %g, logits x %g\n", m.embedding, m.scores,
             m.logits);
 }

@@ -310,7 +310,7 @@ void tri_coordinate_print(const tri_coordinate *c, const tri_spec *spec, FILE *s
 {
     const tri_model_config *config = &spec->model;
     fprintf(stream, "coordinate check: parameterization %s", config->parameterization);
-    if (tri_model_is_scaled(config))
+    if (tri_model_has_base(config))
         fprintf(stream, " from hidden %lld", (long long)config->base_hidden);
     fprintf(stream, ", %s, lr %g, %lld steps of constant rate%s\n", spec->optimizer.name,
             spec->optimizer.lr, (long long)c->steps,

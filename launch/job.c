@@ -271,9 +271,10 @@ static void begin_optimizer(tri_job *job)
 /* What multiplies activations is part of a model as its weights are, but no row says it. Rank 0 looks. */
 static tri_status check_multipliers(const tri_job *job, const char *path)
 {
-    static const char *const keys[] = {"model.parameterization", "model.base_hidden",
+    static const char *const keys[] = {"model.parameterization",     "model.base_hidden",
                                        "model.embedding_multiplier", "model.attention_multiplier",
-                                       "model.output_multiplier"};
+                                       "model.output_multiplier",    "model.residual_multiplier",
+                                       "model.residual_ratio"};
     tri_ckpt_info info = {0};
     tri_spec saved;
     TRI_TRY(tri_ckpt_read_info(path, &info));
@@ -294,7 +295,7 @@ static tri_status check_multipliers(const tri_job *job, const char *path)
         char is[TRI_CONFIG_VALUE_BYTES];
         tri_config_format(field, &saved, was, sizeof was);
         tri_config_format(field, &job->spec, is, sizeof is);
-        if (strcmp(keys[i], "model.base_hidden") == 0 && !tri_model_is_scaled(&job->spec.model))
+        if (strcmp(keys[i], "model.base_hidden") == 0 && !tri_model_has_base(&job->spec.model))
             continue;
         TRI_CHECK(strcmp(was, is) == 0, TRI_EINVAL,
                   "checkpoint %s of another model: its weights were trained with %s %s, this job "

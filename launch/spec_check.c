@@ -107,7 +107,9 @@ tri_status tri_spec_check(tri_spec *spec, int n_ranks)
     tri_lr lr;
     TRI_TRY(tri_spec_lr(&checked, &lr));
     if (tri_model_is_scaled(&checked.model))
-        TRI_TRY(tri_optim_check_factors(&checked.optimizer, "model.parameterization mup"));
+        TRI_TRY(tri_optim_check_factors(&checked.optimizer, "model.parameterization",
+                                        checked.model.parameterization,
+                                        tri_model_has_base(&checked.model)));
     *spec = checked;
     return TRI_OK;
 }

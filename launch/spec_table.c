@@ -153,10 +153,14 @@ static const tri_field spec_fields[] = {
            "Added to variances in norms."),
     NUMBER(DOUBLE, model.init_std, "0.02", 0, 10, FIXED, NULL,
            "Deviation of initial weights; residual projections get init_std / sqrt(2 layers). With "
-           "mup, matrices between hidden layers get it times sqrt(base_hidden / hidden)."),
-    CHOICE(model.parameterization, "standard", tri_model_parameterizations, FIXED,
-           "How start values, multipliers and learning rates depend on the width: standard, not; "
-           "mup: so that a learning rate found at width base_hidden serves all widths."),
+           "mup, matrices between hidden layers get it times sqrt(base_hidden / hidden); umup does "
+           "not "
+           "look at it."),
+    CHOICE(
+        model.parameterization, "standard", tri_model_parameterizations, FIXED,
+        "How start values, multipliers and learning rates depend on the width: standard, not; "
+        "mup: so that a learning rate found at width base_hidden serves all widths; umup: so that "
+        "all begins with deviation 1 and a rate near 1 serves all widths and depths (llama)."),
     NUMBER(INT64, model.base_hidden, "auto", 1, 1048576, FIXED | AUTO, NULL,
            "mup: the width at which optimizer.lr and model.init_std were found; standard does not "
            "look at it."),
@@ -164,9 +168,13 @@ static const tri_field spec_fields[] = {
            "Multiplies what goes into the first block."),
     NUMBER(DOUBLE, model.attention_multiplier, "1", 0, 1e6, FIXED | ABOVE, NULL,
            "Multiplies the scores of attention, which are products of queries and keys / "
-           "sqrt(head size), with mup / head size."),
+           "sqrt(head size), with mup and umup / head size."),
     NUMBER(DOUBLE, model.output_multiplier, "1", 0, 1e6, FIXED | ABOVE, NULL,
-           "Multiplies the logits, which with mup are divided by hidden / base_hidden."),
+           "Multiplies the logits, which mup divides by hidden / base_hidden, umup by hidden."),
+    NUMBER(DOUBLE, model.residual_multiplier, "1", 0, 1e6, FIXED | ABOVE, NULL,
+           "umup: size of what the branches add to the stream, against the embedding's."),
+    NUMBER(DOUBLE, model.residual_ratio, "1", 0, 1e6, FIXED | ABOVE, NULL,
+           "umup: size of attention's branches against the MLP's."),
     WORD(PATH, data.train, NULL, 0, "File, or glob of shards, to train on."),
     WORD(PATH, data.validation, "", EMPTY,
          "File or glob to evaluate on. Empty: the last part of train."),

@@ -88,21 +88,26 @@ tri_status tri_optim_resolve(tri_optim_config *config)
     return TRI_OK;
 }
 
-tri_status tri_optim_check_factors(const tri_optim_config *config, const char *key)
+tri_status tri_optim_check_factors(const tri_optim_config *config, const char *key,
+                                   const char *value, bool gradient)
 {
     const tri_optim_ops *ops = optim_find(config->name);
     if (!ops) TRI_TRY(unknown_name(config->name));
     TRI_CHECK(ops->steps != TRI_OPTIM_STEPS_OWN, TRI_EINVAL,
-              "%s: optimizer.name %s sizes its steps by norms of its own, which leaves no learning "
-              "rates of tensors to scale; take sgd, adam, adamw, adamax, adam_atan2, lion, adagrad "
-              "or adafactor",
-              key, config->name);
+              "%s %s: optimizer.name %s sizes its steps by norms of its own, which leaves no "
+              "learning rates of tensors to scale; take %sadam, adamw, adamax, adam_atan2, lion, "
+              "adagrad or adafactor",
+              key, value, config->name, gradient ? "sgd, " : "");
+    TRI_CHECK(gradient || ops->steps != TRI_OPTIM_STEPS_GRADIENT, TRI_EINVAL,
+              "%s %s is for steps whose size is not the gradient's, and those of optimizer.name "
+              "%s are; take adam, adamw, adamax, adam_atan2, lion, adagrad or adafactor",
+              key, value, config->name);
     TRI_CHECK(ops->steps != TRI_OPTIM_STEPS_ADAFACTOR ||
                   (!config->scale_parameter && !config->relative_step),
               TRI_EINVAL,
-              "%s: optimizer.name %s takes learning rates of tensors only with "
+              "%s %s: optimizer.name %s takes learning rates of tensors only with "
               "optimizer.scale_parameter false and optimizer.relative_step false",
-              key, config->name);
+              key, value, config->name);
     return TRI_OK;
 }
 

@@ -53,9 +53,11 @@ typedef struct tri_optim tri_optim;
  * key and the range, or what makes no sense together. */
 TRI_MUST_USE tri_status tri_optim_resolve(tri_optim_config *config);
 
-/* Does the optimizer take the factors of learning rate that rows carry (tri_row.sign_lr, gradient_lr)? Not
- * collective. `key` names what put them there. Errors: TRI_EINVAL its steps are sized by norms. */
-TRI_MUST_USE tri_status tri_optim_check_factors(const tri_optim_config *config, const char *key);
+/* Does the optimizer take the factors of learning rate that rows carry (tri_row.sign_lr, and gradient_lr
+ * where `gradient`)? Not collective. `key` and `value` name what put them there. Errors: TRI_EINVAL its
+ * steps are sized by norms, or there are no factors for steps like its own. */
+TRI_MUST_USE tri_status tri_optim_check_factors(const tri_optim_config *config, const char *key,
+                                                const char *value, bool gradient);
 
 /* Learning rate's factor and weight decay of a parameter: of its row, and on top of that of the last of
  * the config's groups that matches. Not collective. Writes: out; matched[TRI_OPTIM_MAX_GROUPS] of all

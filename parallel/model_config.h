@@ -22,17 +22,22 @@ typedef struct tri_model_config {
     double rope_theta;
     double norm_epsilon;
     double init_std;           /* residual projections get init_std / sqrt(2 layers) */
-    char parameterization[16]; /* standard, mup; "": standard */
+    char parameterization[16]; /* standard, mup, umup; "": standard */
     int64_t base_hidden;       /* mup: the width at which learning rate and init_std were found;
                                   standard does not look at it */
     double embedding_multiplier, attention_multiplier, output_multiplier; /* 0: 1 */
+    double residual_multiplier; /* umup: of the branches, against the embedding; 0: 1 */
+    double residual_ratio;      /* umup: attention's branches against the MLP's; 0: 1 */
 } tri_model_config;
 
 /* Names of the parameterizations, NULL-terminated. Not collective. */
 const char *const *tri_model_parameterizations(void);
 
-/* Does the config follow the rules of another than the standard one? Not collective. */
+/* Does the config follow the rules of another than the standard one: of mup, which has a base width, or of
+ * umup, which has none? Not collective. */
 bool tri_model_is_scaled(const tri_model_config *config);
+bool tri_model_has_base(const tri_model_config *config);
+bool tri_model_is_unit(const tri_model_config *config);
 
 /* What multiplies on the way forward, of a resolved config. */
 typedef struct tri_model_multipliers {

@@ -91,6 +91,19 @@ static tri_status check_parameterization(const tri_model_config *config)
              config->parameterization, known);
 }
 
+/* Unit scales are known for products, SwiGLU and RMS norm, and of a head of its own. */
+static tri_status check_unit(const tri_model_config *config)
+{
+    TRI_CHECK(strcmp(config->family, "llama") == 0, TRI_EINVAL,
+              "model.parameterization umup: family %s has biases, positions and a GELU, of which "
+              "umup says nothing; use family llama, or mup",
+              config->family);
+    TRI_CHECK(!config->tied, TRI_EINVAL,
+              "model.parameterization umup: embedding and head learn at different rates, and "
+              "model.tied makes them one; set it to false, or use mup");
+    return TRI_OK;
+}
+
 static tri_status resolve_parameterization(tri_model_config *config)
 {
     if (!config->parameterization[0])
@@ -99,13 +112,20 @@ static tri_status resolve_parameterization(tri_model_config *config)
     TRI_TRY(resolve_positive("model.embedding_multiplier", 1, &config->embedding_multiplier));
     TRI_TRY(resolve_positive("model.attention_multiplier", 1, &config->attention_multiplier));
     TRI_TRY(resolve_positive("model.output_multiplier", 1, &config->output_multiplier));
-    bool is_scaled = tri_model_is_scaled(config);
-    TRI_CHECK(!is_scaled || config->base_hidden != 0, TRI_EINVAL,
+    TRI_TRY(resolve_positive("model.residual_multiplier", 1, &config->residual_multiplier));
+    TRI_TRY(resolve_positive("model.residual_ratio", 1, &config->residual_ratio));
+    if (tri_model_is_unit(config)) return check_unit(config);
+    TRI_CHECK(config->residual_multiplier == 1 && config->residual_ratio == 1, TRI_EINVAL,
+              "model.residual_multiplier %g and model.residual_ratio %g are of "
+              "model.parameterization umup; leave them out with %s",
+              config->residual_multiplier, config->residual_ratio, config->parameterization);
+    bool has_base = tri_model_has_base(config);
+    TRI_CHECK(!has_base || config->base_hidden != 0, TRI_EINVAL,
               "model.base_hidden must be given for model.parameterization %s: the width at which "
               "optimizer.lr was found (model.hidden %lld makes this model that one)",
               config->parameterization, (long long)config->hidden);
-    return is_scaled ? check_range("model.base_hidden", config->base_hidden, 1, config_max_size)
-                     : TRI_OK;
+    return has_base ? check_range("model.base_hidden", config->base_hidden, 1, config_max_size)
+                    : TRI_OK;
 }
 
 tri_status tri_model_config_resolve(tri_model_config *config)

@@ -24,6 +24,7 @@ static tri_status spec_of(const char *model, tri_spec *out)
 
 typedef struct measured {
     const char *model;
+    double lr; /* 0: the spec's */
     tri_coordinate c;
 } measured;
 
@@ -32,6 +33,7 @@ static tri_status measure(tri_comm *world, void *arg)
     measured *m = arg;
     tri_spec spec;
     TRI_TRY(spec_of(m->model, &spec));
+    if (m->lr > 0) spec.optimizer.lr = m->lr;
     m->c = (tri_coordinate){
         .n_widths = 3, .width = {64, 128, 256},
              .steps = 4
@@ -63,6 +65,25 @@ TRI_TEST(mup_is_flat_and_standard_is_not)
 {
     TRI_TRY(expect_told_apart("gpt2"));
     return expect_told_apart("llama");
+}
+
+/* Deviations of 1 at every width: of normal numbers the mean size is sqrt(2 / pi). A block of L adds branches
+ * with squares of 2 / L. */
+TRI_TEST(umup_is_flat_and_begins_with_one)
+{
+    static measured m = {.model = "family: llama, parameterization: umup", .lr = 0.3};
+    const double one = sqrt(2 / 3.14159265358979);
+    TRI_TRY(tri_comm_run_threads(1, &one_thread, measure, &m));
+    EXPECT(tri_coordinate_is_flat(&m.c), "%s is not flat", m.model);
+    for (int w = 0; w < m.c.n_widths; w++) {
+        double embedding = m.c.size[TRI_COORDINATE_EMBEDDING][w][0];
+        double first = m.c.size[TRI_COORDINATE_FIRST][w][0];
+        EXPECT(fabs(embedding / one - 1) < 0.05, "width %lld: embedding %g",
+               (long long)m.c.width[w], embedding);
+        EXPECT(fabs(first / (one * sqrt(2)) - 1) < 0.1, "width %lld: first block %g",
+               (long long)m.c.width[w], first);
+    }
+    return TRI_OK;
 }
 
 static void fill(tri_coordinate *c, tri_coordinate_place place, double slope)
@@ -134,5 +155,6 @@ TRI_TEST(refusals)
     return tri_comm_run_threads(1, &one_thread, refuse, NULL);
 }
 
-TRI_TEST_MAIN(TRI_TEST_ROW(mup_is_flat_and_standard_is_not), TRI_TEST_ROW(slopes_and_verdict),
+TRI_TEST_MAIN(TRI_TEST_ROW(mup_is_flat_and_standard_is_not),
+              TRI_TEST_ROW(umup_is_flat_and_begins_with_one), TRI_TEST_ROW(slopes_and_verdict),
               TRI_TEST_ROW(refusals))

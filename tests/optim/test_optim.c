@@ -432,13 +432,18 @@ TRI_TEST(factors_of_rows)
                "%s: %g, %g", cases[i].config.name, got.lr, got.weight_decay);
     }
     tri_optim_config config = {.name = "lamb"};
-    EXPECT_STATUS(tri_optim_check_factors(&config, "model.parameterization mup"), TRI_EINVAL,
+    EXPECT_STATUS(tri_optim_check_factors(&config, "model.parameterization", "mup", true),
+                  TRI_EINVAL,
                   "model.parameterization mup: optimizer.name lamb sizes its steps by norms");
     config = (tri_optim_config){.name = "adafactor", .scale_parameter = 1};
-    EXPECT_STATUS(tri_optim_check_factors(&config, "x"), TRI_EINVAL,
+    EXPECT_STATUS(tri_optim_check_factors(&config, "x", "y", true), TRI_EINVAL,
                   "only with optimizer.scale_parameter false");
     config.scale_parameter = 0;
-    TRI_TRY(tri_optim_check_factors(&config, "x"));
+    TRI_TRY(tri_optim_check_factors(&config, "x", "y", true));
+    config = (tri_optim_config){.name = "sgd"};
+    TRI_TRY(tri_optim_check_factors(&config, "x", "y", true));
+    EXPECT_STATUS(tri_optim_check_factors(&config, "x", "y", false), TRI_EINVAL,
+                  "x y is for steps whose size is not the gradient's");
     return TRI_OK;
 }
 

@@ -127,6 +127,79 @@ TRI_TEST(folded_weights_compute_the_same)
     return TRI_OK;
 }
 
+static tri_model_config unit_config(int64_t hidden, int64_t layers)
+{
+    tri_model_config config = config_of("llama", hidden, 0);
+    snprintf(config.parameterization, sizeof config.parameterization, "umup");
+    config.layers = layers;
+    return config;
+}
+
+/* Learning rate of a weight whose multiplier were outside, as tables of umup have it: that of the row over
+ * its deviation, which the multiplier was moved into. */
+static double outer_lr(const model_rig *rig, const char *name)
+{
+    const tri_row *row = tri_state_row(rig->state, tri_state_find(rig->state, name));
+    bool is_matrix = row->init.kind == TRI_INIT_NORMAL;
+    return row->sign_lr / (is_matrix ? (double)row->init.std : 1);
+}
+
+TRI_TEST(unit_scaled_rates)
+{
+    __attribute__((cleanup(model_rig_destroy))) model_rig rig = {0};
+    TRI_TRY(rig_create(
+        &(model_rig_args){.config = unit_config(256, 4), .micro_batch = 1, .compute = TRI_F32},
+        &rig));
+    const struct {
+        const char *name;
+        double lr;
+    } cases[] = {
+        {"param/layers.1.attention.q.weight",   1.0 / 32                          },
+        {"param/layers.3.attention.out.weight", 1.0 / 32                          },
+        {"param/layers.0.mlp.gate.weight",      1.0 / 32                          },
+        {"param/layers.0.mlp.down.weight",      0.5 / sqrt((double)rig.config.ffn)},
+        {"param/layers.0.norm1.weight",         0.5                               },
+        {"param/embed.token.weight",            1.0 / 16                          },
+        {"param/norm.weight",                   1                                 },
+        {"param/head.weight",                   1                                 }
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        EXPECT(fabs(outer_lr(&rig, cases[i].name) - cases[i].lr) < 1e-6 * cases[i].lr,
+               "%s: lr x %g, not %g", cases[i].name, outer_lr(&rig, cases[i].name), cases[i].lr);
+    tri_model_multipliers m = tri_model_multipliers_of(&rig.config);
+    EXPECT(m.scores == 1.0 / 32 && m.logits == 1.0 / 256, "%g %g", m.scores, m.logits);
+    return TRI_OK;
+}
+
+/* Branches by the published tau, with the stream divided each time, and by the constant that the weights
+ * hold, without: the same stream but for its size. */
+TRI_TEST(residuals_of_tau_are_a_constant)
+{
+    static const double want[] = {0.70710678, 0.57735027, 0.5, 0.4472136};
+    enum { BRANCHES = 4 }; /* of 2 layers */
+    double divided = 1, plain = 1, divisor = 1;
+    for (int i = 0; i < BRANCHES; i++) {
+        double squares = BRANCHES / 2.0 + i; /* a is 1 */
+        double tau = 1 / sqrt(squares);
+        EXPECT(fabs(tau - want[i]) < 1e-7, "tau %d is %.9g", i, tau);
+        double branch = 0.3 + i;
+        divided = (divided + tau * branch) / sqrt(1 + tau * tau);
+        divisor *= sqrt(1 + tau * tau);
+        plain += branch / sqrt(2.0);
+        EXPECT(fabs(plain - divided * divisor) < 1e-12, "after branch %d", i);
+    }
+    /* the weights hold that constant: of the MLP's last product, deviation 2^0.75 / sqrt(2 ffn) */
+    __attribute__((cleanup(model_rig_destroy))) model_rig rig = {0};
+    TRI_TRY(rig_create(
+        &(model_rig_args){.config = unit_config(64, 2), .micro_batch = 1, .compute = TRI_F32},
+        &rig));
+    int down = tri_state_find(rig.state, "param/layers.0.mlp.down.weight");
+    double std = pow(2, 0.75) / sqrt(2 * (double)rig.config.ffn);
+    EXPECT(fabs((double)rig_row(&rig, down)->init.std - std) < 1e-7, "%g, not %g",
+           (double)rig_row(&rig, down)->init.std, std);
+    return TRI_OK;
+}
+
 TRI_TEST(refusals)
 {
     tri_model_config config = config_of("gpt2", 128, -1);
@@ -142,10 +215,22 @@ TRI_TEST(refusals)
                   "model.output_multiplier -1 must be greater than 0");
     snprintf(config.parameterization, sizeof config.parameterization, "ntk");
     EXPECT_STATUS(tri_model_config_resolve(&config), TRI_EINVAL,
-                  "model.parameterization 'ntk' is not known; known: standard, mup");
+                  "model.parameterization 'ntk' is not known; known: standard, mup, umup");
+    config = config_of("gpt2", 128, 0);
+    snprintf(config.parameterization, sizeof config.parameterization, "umup");
+    EXPECT_STATUS(tri_model_config_resolve(&config), TRI_EINVAL,
+                  "umup: family gpt2 has biases, positions and a GELU");
+    config = config_of("gpt2", 128, 0);
+    config.residual_ratio = 2;
+    EXPECT_STATUS(tri_model_config_resolve(&config), TRI_EINVAL,
+                  "model.residual_ratio 2 are of model.parameterization umup");
+    config = config_of("llama", 128, 1);
+    snprintf(config.parameterization, sizeof config.parameterization, "umup");
+    EXPECT_STATUS(tri_model_config_resolve(&config), TRI_EINVAL, "set it to false, or use mup");
     return TRI_OK;
 }
 
 TRI_TEST_MAIN(TRI_TEST_ROW(eight_times_the_base_width),
               TRI_TEST_ROW(base_model_is_the_standard_one),
-              TRI_TEST_ROW(folded_weights_compute_the_same), TRI_TEST_ROW(refusals))
+              TRI_TEST_ROW(folded_weights_compute_the_same), TRI_TEST_ROW(unit_scaled_rates),
+              TRI_TEST_ROW(residuals_of_tau_are_a_constant), TRI_TEST_ROW(refusals))
