@@ -131,7 +131,7 @@ if(TARGET trireme AND NOT TRI_SANITIZE STREQUAL "thread")
     find_package(Python3 REQUIRED COMPONENTS Interpreter)
     tri_add_job_tests(equivalence meshes families repeats resumes precisions)
     tri_add_job_tests(resume batch optimizer weights vocabulary)
-    tri_add_job_tests(batch grows ramp stops skips)
+    tri_add_job_tests(batch grows ramp stops skips rolls_back)
     tri_add_job_tests(long_run mixed)
     set_tests_properties(long_run.mixed PROPERTIES TIMEOUT 7200 LABELS "job;long")
     if(NOT TRI_SANITIZE) # what these try is processes, not memory

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Jobs whose batch grows, by a test of the gradient or on a ramp: the same growth on every layout, what the
-log and the metrics say of it, and runs that are stopped in the middle or skip a step with a test."""
+log and the metrics say of it, and runs that are stopped in the middle, skip a step with a test or go back."""
 import re
 import sys
 
 import job
+import unstable
 
 ADAPTIVE = {"test": "norm", "eta": 0.1, "max": 96, "quantum": 8, "interval": 4, "growth": 1.7,
             "smoothing": 0.4, "lr": "sqrt"}
@@ -111,5 +112,18 @@ def skips(folder):
             assert following["batch"] == this["batch"] or not this.get("skipped"), f"{this}, {following}"
 
 
+def rolls_back(folder):
+    """The batch goes back with the weights, and grows again from other samples; alike on all layouts."""
+    unstable.prepare(folder)
+    more = ("stability.policy=rollback", "batch.micro=1", "batch.adaptive.test=norm",
+            "batch.adaptive.max=32", "batch.adaptive.interval=3", "batch.adaptive.eta=0.05")
+    done, want = unstable.trained(folder, 1, "runs/one", *more)
+    assert want[-1]["batch"] == 32 and want[-1]["rollbacks"] >= 1, f"{want[-1]}"
+    grew = [int(step) for step, *_ in GREW.findall(done.err)]
+    assert len(grew) > len(set(grew)), f"no growth was taken back: {done}"
+    agree(unstable.trained(folder, 2, "runs/two", "parallel.zero=3", *more)[1], want, "rolled back", 1e-5)
+
+
 if __name__ == "__main__":
-    sys.exit(job.main({"grows": grows, "ramp": ramp, "stops": stops, "skips": skips}, __doc__))
+    sys.exit(job.main({"grows": grows, "ramp": ramp, "stops": stops, "skips": skips,
+                       "rolls_back": rolls_back}, __doc__))
