@@ -63,58 +63,36 @@ TRI_INLINE tri_vd add_line(tri_vd line, const float *g, int64_t lanes, float sca
     return line + (part[0] + part[1]);
 }
 
-enum { ROWS = 4 };
-
-/* Sums of lines of some rows. */
-typedef struct row_lines {
-    tri_vd line[ROWS];
-} row_lines;
-
-/* A vector of n rows (1 or ROWS): their columns are read and written once. */
-TRI_INLINE row_lines add_rows(row_lines rows, const tri_factor_args *a, const float *g, int64_t n,
-                              int64_t lanes, double *columns)
+/* A vector of one row. Returns: the row's sums so far. */
+TRI_INLINE tri_vd add_vector(tri_vd line, const float *g, int64_t lanes, float scale,
+                             double *columns)
 {
     column_pair sums = {{0}, {0}};
-    float scale = a->range.gradient_scale;
     if (columns) sums = load_columns(columns, lanes);
-    rows.line[0] = add_line(rows.line[0], g, lanes, scale, &sums);
-    if (n == ROWS) {
-        rows.line[1] = add_line(rows.line[1], g + a->columns, lanes, scale, &sums);
-        rows.line[2] = add_line(rows.line[2], g + 2 * a->columns, lanes, scale, &sums);
-        rows.line[3] = add_line(rows.line[3], g + 3 * a->columns, lanes, scale, &sums);
-    }
+    line = add_line(line, g, lanes, scale, &sums);
     if (columns) store_columns(columns, lanes, sums);
-    return rows;
+    return line;
 }
 
-/* Rows row .. row + n. Squares of fp32 are exact in fp64, so that sums are the same in both loops. */
-TRI_INLINE void squares_of(const tri_factor_args *a, int64_t row, int64_t n, double *row_sums,
-                           double *columns)
-{
-    const float *g = a->range.gradient + row * a->columns;
-    row_lines rows = {{{0}}};
-    int64_t i = 0;
-    for (; i + TRI_V <= a->columns; i += TRI_V)
-        rows = add_rows(rows, a, g + i, n, TRI_V, columns ? columns + i : NULL);
-    if (i < a->columns)
-        rows = add_rows(rows, a, g + i, n, a->columns - i, columns ? columns + i : NULL);
-    if (!row_sums) return;
-    row_sums[row] += add_lanes(rows.line[0]);
-    if (n < ROWS) return;
-    row_sums[row + 1] += add_lanes(rows.line[1]);
-    row_sums[row + 2] += add_lanes(rows.line[2]);
-    row_sums[row + 3] += add_lanes(rows.line[3]);
-}
-
+/* Row after row: taking several together would spare loads and stores of columns, but the processor's
+ * prefetching then loses more. Squares of fp32 are exact in fp64, so that sums are the same in both loops
+ * over a row. */
 static void squares(const tri_factor_args *args, int64_t begin, int64_t end, double *row_sums,
                     double *column_sums)
 {
     const tri_factor_args a = *args;
-    int64_t row = begin;
-    for (; row + ROWS <= end; row += ROWS)
-        squares_of(&a, row, ROWS, row_sums, column_sums);
-    for (; row < end; row++)
-        squares_of(&a, row, 1, row_sums, column_sums);
+    const float scale = a.range.gradient_scale;
+    for (int64_t row = begin; row < end; row++) {
+        const float *g = a.range.gradient + row * a.columns;
+        tri_vd line = {0};
+        int64_t i = 0;
+        for (; i + TRI_V <= a.columns; i += TRI_V)
+            line = add_vector(line, g + i, TRI_V, scale, column_sums ? column_sums + i : NULL);
+        if (i < a.columns)
+            line =
+                add_vector(line, g + i, a.columns - i, scale, column_sums ? column_sums + i : NULL);
+        if (row_sums) row_sums[row] += add_lanes(line);
+    }
 }
 
 /* What a vector of a row is stepped by. */
