@@ -92,7 +92,7 @@ tri_status tri_optim_check_factors(const tri_optim_config *config, const char *k
                                    const char *value, bool gradient)
 {
     const tri_optim_ops *ops = optim_find(config->name);
-    if (!ops) TRI_TRY(unknown_name(config->name));
+    TRI_CHECK(ops, TRI_EBUG, "optimizer.name '%s' has not been checked", config->name);
     TRI_CHECK(ops->steps != TRI_OPTIM_STEPS_OWN, TRI_EINVAL,
               "%s %s: optimizer.name %s sizes its steps by norms of its own, which leaves no "
               "learning rates of tensors to scale; take %sadam, adamw, adamax, adam_atan2, lion, "

@@ -88,10 +88,10 @@ static double interpolate(double share, double low, double high)
  * the context to a single one. */
 static double attention_deviation(const tri_model_config *config)
 {
-    double head_size = (double)(config->hidden / config->heads);
+    int64_t head_size = config->hidden / config->heads;
     double length = (double)config->context;
     double multiplier = config->attention_multiplier;
-    double share = 1 / (1 + 4 * head_size / (multiplier * multiplier));
+    double share = 1 / (1 + 4 * (double)head_size / (multiplier * multiplier));
     return length > 1 ? interpolate(share, sqrt(log(length) / length), 1) : 1;
 }
 
