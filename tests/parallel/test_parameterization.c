@@ -124,6 +124,11 @@ TRI_TEST(folded_weights_compute_the_same)
             TRI_TRY(expect_same(&config, true, 2e-6));
         }
     }
+    tri_model_config unit = config_of("llama", 64, 0);
+    snprintf(unit.parameterization, sizeof unit.parameterization, "umup");
+    unit.embedding_multiplier = 0.7;
+    unit.attention_multiplier = 2.5;
+    TRI_TRY(expect_same(&unit, true, 2e-6));
     return TRI_OK;
 }
 
