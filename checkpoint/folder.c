@@ -82,9 +82,12 @@ static bool folder_has_manifest(const char *path)
     return true;
 }
 
-/* Is there a manifest, and is its header intact? */
+/* Is there a manifest, and is its header intact? A job may commit or delete it meanwhile: one that was not
+ * there is not read, and one that is gone was not damaged. */
 static void folder_look(const char *path, tri_folder_entry *entry)
 {
+    entry->state = TRI_FOLDER_LEFTOVER;
+    if (!folder_has_manifest(path)) return;
     entry->state = TRI_FOLDER_COMMITTED;
     if (tri_manifest_peek(path, &entry->header) == TRI_OK) return;
     tri_err_take(&entry->error);
