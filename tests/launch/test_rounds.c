@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// TEST ranks=1 timeout=300
+// TEST ranks=1 timeout=600
 // TEST ranks=1 timeout=1200 long args=--all
 /* Jobs whose steps are several rounds, over ranks as threads: as one round of the same batch; with a batch
  * that adapts the same decisions and losses on every mesh, memory and messages as planned, no allocation
