@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The commands of the program: one function each, one row each in main.c. A command returns a status;
+/* The commands of the program: one function each, one row each in help.c. A command returns a status;
  * main reports a failure once for the whole job and closes what the session holds.
  */
 #ifndef TRI_LAUNCH_COMMANDS_H

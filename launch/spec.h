@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The job spec: one struct, one table of keys (launch/spec.c) from which come the parser, the
- * overrides, --help, the reference page and the dump stored in each checkpoint.
+/* The job spec: one struct, one table of keys (launch/spec_table.c) from which come the parser, the
+ * overrides, `trireme help spec`, the reference page and the dump stored in each checkpoint.
  */
 #ifndef TRI_LAUNCH_SPEC_H
 #define TRI_LAUNCH_SPEC_H

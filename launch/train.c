@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Training. One step, top to bottom: forward and backward of the batch, round by round, with the
- * gradients reduced behind the last one, clip, update of the local shards, gather. Around it the
- * loop: metrics, evaluation, checkpoints, until the last step or until asked to stop.
+ * gradients reduced behind the last one; loss and norm; the verdict; the next batch; clip, update of the
+ * local shards, gather. Around it the loop: going back, metrics, evaluation, checkpoints, until the last
+ * step or until asked to stop.
  */
 #include "launch/train.h"
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Batches for this rank. Sample s of an epoch is tokens [s*T, s*T + T + 1) of the training part; the
- * order of an epoch is a stateless permutation keyed by (seed, epoch); the global batch of a step is
- * the next `sequences` numbers of that order, of which a rank takes its consecutive part. So the
- * batch does not depend on the number of ranks. A thread reads the next batch ahead.
+ * order of an epoch is a stateless permutation keyed by (seed, epoch); a batch (of a step, or of one of its
+ * rounds) is the next `sequences` numbers of that order, of which a rank takes its consecutive part. So
+ * it does not depend on the number of ranks. A thread reads the next batch ahead.
  */
 #ifndef TRI_RUNTIME_DATA_LOADER_H
 #define TRI_RUNTIME_DATA_LOADER_H
@@ -28,12 +28,12 @@ typedef struct tri_loader_args {
     uint64_t seed;
     int64_t length; /* T */
     int64_t vocab;
-    int64_t sequences; /* global batch */
+    int64_t sequences; /* of a batch, over all parts */
     int part, parts;   /* this rank takes part `part` of `parts` equal parts of the batch */
     bool validation;   /* the held-out part, in its natural order */
 } tri_loader_args;
 
-/* Sequences of one rank in one step: pointers valid until the next tri_loader_next. */
+/* Sequences of one rank in one batch: pointers valid until the next tri_loader_next. */
 typedef struct tri_loader_batch {
     int64_t sequences, length;
     const int32_t *tokens, *targets; /* [sequences, length] */
