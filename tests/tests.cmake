@@ -1,12 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-# A test says how it runs:  // TEST ranks=1,2,4 needs=cuda timeout=60 long args=--dtype bf16
-# One line gives one case per rank count. `long` keeps a case out of the quick run (label long);
-# `needs=` names what this build must have (TRI_HAVE), else the case is shown as disabled; `alone`
+# A test says how it runs:  // TEST ranks=1,2,4 timeout=60 long args=--large
+# One line gives one case per rank count. `long` keeps a case out of the quick run (label long); `alone`
 # gives a one-rank case the machine to itself, as every case with more ranks has.
 # tests/FOLDER/test_X.c is built together with tests/FOLDER/X_*.c where there are such.
 # A program that makes threads of its own (ranks as threads, streams) gets the label `threads`: those
 # with one process are what a build with TRI_SANITIZE=thread runs.
-set(TRI_HAVE mpi openmp hdf5 dnnl)
 set(TRI_MPIRUN ${MPIEXEC_EXECUTABLE} -q --oversubscribe --bind-to none --mca mpi_yield_when_idle 1
     --mca btl_vader_single_copy_mechanism none)
 set(TRI_TEST_ENVIRONMENT OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMP_NUM_THREADS=1
@@ -51,11 +49,7 @@ function(tri_add_tests source)
             set(timeout ${CMAKE_MATCH_1})
         endif()
         math(EXPR timeout "${timeout}*${TRI_TIMEOUT_FACTOR}")
-        set(needs "")
-        if(line MATCHES "needs=([a-z0-9,]+)")
-            string(REPLACE "," ";" needs "${CMAKE_MATCH_1}")
-        endif()
-        set(labels ${needs})
+        set(labels "")
         if(line MATCHES " long( |$)")
             list(APPEND labels long)
         endif()
@@ -78,11 +72,6 @@ function(tri_add_tests source)
             add_test(NAME ${test} COMMAND ${run} WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
             set_tests_properties(${test} PROPERTIES PROCESSORS ${processors} TIMEOUT ${timeout}
                 LABELS "n${r};${labels}" ENVIRONMENT "${TRI_TEST_ENVIRONMENT}")
-            foreach(need IN LISTS needs)
-                if(NOT need IN_LIST TRI_HAVE)
-                    set_tests_properties(${test} PROPERTIES DISABLED TRUE)
-                endif()
-            endforeach()
         endforeach()
     endforeach()
 endfunction()
@@ -106,8 +95,8 @@ if(TRI_FUZZ)
     endforeach()
 endif()
 
-# Stands between a job and MPI and counts what is sent: tests/equiv/bytes.py preloads it.
 if(NOT TRI_SANITIZE)
+    # Stands between a job and MPI and counts what is sent: tests/equiv/bytes.py preloads it.
     add_library(count_mpi MODULE tests/equiv/count_mpi.c)
     target_link_libraries(count_mpi PRIVATE tri_flags MPI::MPI_C)
     # Between a job and the system: calls that change files fail. tests/equiv/fail_io.py preloads it.
