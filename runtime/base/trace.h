@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* What happened when, for pictures: a fixed buffer of events on named tracks, which launch/trace.c
+/* What happened when, for pictures: a fixed buffer of events on named tracks, which launch/trace_file.c
  * writes as trace.json; and TRI_RANGE("zero.reduce"), which covers the rest of its scope and compiles
  * to nothing unless TRI_TRACE is defined (then the range ends in a log line of level trace).
  */

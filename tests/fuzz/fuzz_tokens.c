@@ -3,9 +3,9 @@
  *
  * Byte 0: format (low two bits), then what is put right so that the fuzzer gets behind the checks:
  * bit 2 magic and version, bit 3 the counts of the header, bit 4 the end of the last sequence. Bytes
- * 1 and 2: length of the .idx file of format megatron. The rest are the files. HDF5 is not fuzzed:
- * the library of that name, version 1.10, is not safe on damaged files. Without clang (no libFuzzer),
- * or with -DTRI_REPLAY, a main() runs the files named on the command line.
+ * 1 and 2: length of the .idx file of format megatron. The rest are the files. HDF5 has a
+ * fuzzer of its own, fuzz_hdf5.c. Without clang (no libFuzzer), or with -DTRI_REPLAY, a main() runs the
+ * files named on the command line.
  */
 #include "runtime/base/int.h"
 #include "runtime/data/tokens.h"

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // TEST ranks=1 timeout=120
 /* The coordinate check tells mup from the standard parameterization: with mup what steps change in the
- * residual stream has slopes near 0 over widths, with standard they are near 1 and above; its slopes and
- * verdict by numbers; its refusals.
+ * residual stream has slopes near 0 over widths, with standard they are near 1 and above; umup is
+ * flat, too, and begins with activations of 1; its slopes and verdict by numbers; its refusals.
  */
 #include "launch/coordinate.h"
 #include "tests/test.h"

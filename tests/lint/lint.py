@@ -21,7 +21,7 @@ CODE_FOLDERS = ("runtime", "kernels", "parallel", "optim", "checkpoint", "launch
 LIBRARY = ("runtime", "kernels", "parallel", "optim", "checkpoint")
 
 # runtime's own order: a unit sees itself and what stands before it.
-RUNTIME = ("base", "json", "dtype", "device", "coll", "arena", "mesh", "agree", "place", "tensor",
+RUNTIME = ("base", "json", "dtype", "device", "coll", "arena", "mesh", "agree", "place",
            "state", "redistribute", "h5", "data", "metrics")
 # What a folder may include, besides itself. A name without a slash is a whole folder.
 MAY_INCLUDE = {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // TEST ranks=1 timeout=30
-/* The Step Law: its published values, its slopes, and where it was fitted. */
+/* The Step Law: its published values, its slopes, and where it was fitted; rates that follow the batch. */
 #include "optim/rules.h"
 #include "tests/test.h"
 

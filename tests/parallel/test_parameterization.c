@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // TEST ranks=1 timeout=60
-/* The numbers of a parameterization: of mup by width, that its base model is the standard one, and that
- * weights which take the multipliers over compute the same without them.
+/* The numbers of a parameterization: of mup by width, that its base model is the standard one, of umup as
+ * its tables have them; and that weights which take the multipliers over compute the same without them.
  */
 #include "tests/parallel/model_batch.h"
 
