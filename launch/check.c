@@ -100,7 +100,9 @@ static tri_status parse_options(const tri_cmd_args *args, check_options *out)
     };
     *out = (check_options){.ranks = 1, .steps = 5};
     optind = 1;
+    bool has_steps = false;
     for (int c; (c = getopt_long(args->argc, args->argv, ":", options, NULL)) != -1;) {
+        has_steps = has_steps || c == 'n';
         if (c == 's')
             out->draws = true;
         else if (c == 'm')
@@ -119,26 +121,33 @@ static tri_status parse_options(const tri_cmd_args *args, check_options *out)
     TRI_CHECK(optind < args->argc, TRI_EINVAL,
               "check takes a job spec: trireme check JOB.yaml [--ranks N] [--schedule] "
               "[--messages] [--coordinate] [key=value ...]");
+    TRI_CHECK(out->measures || (!out->widths && !has_steps), TRI_EINVAL,
+              "--widths and --steps are of the coordinate check: give --coordinate as well");
+    TRI_CHECK(!out->measures || (!out->draws && !out->is_json && out->ranks == 1), TRI_EINVAL,
+              "--coordinate trains on one rank and says nothing of layouts: leave out --ranks, "
+              "--schedule and --messages");
     out->path = args->argv[optind];
     out->n_overrides = args->argc - optind - 1;
     out->overrides = (const char *const *)(args->argv + optind + 1);
     return TRI_OK;
 }
 
-/* Widths as the option has them, or the usual ones, rounded up to what the heads divide. */
-static tri_status parse_widths(const char *text, int64_t heads, tri_coordinate *out)
+/* 64 and twice as much three times; more where rotated heads would not fit. */
+static void usual_widths(int64_t heads, tri_coordinate *out)
+{
+    for (out->n_widths = 0; out->n_widths < 4; out->n_widths++)
+        out->width[out->n_widths] = tri_round_up(64, 2 * heads) << out->n_widths;
+}
+
+static tri_status parse_widths(const char *text, tri_coordinate *out)
 {
     char list[128];
     char *rest = NULL;
-    snprintf(list, sizeof list, "%s", text ? text : "64,128,256,512");
+    snprintf(list, sizeof list, "%s", text);
     for (char *word = strtok_r(list, ",", &rest); word; word = strtok_r(NULL, ",", &rest)) {
-        int64_t width = 0;
-        TRI_TRY(tri_option_int("--widths", word, 1, 1 << 20, &width));
-        if (!text) width = tri_round_up(width, 2 * heads);
-        bool is_same = out->n_widths > 0 && out->width[out->n_widths - 1] == width;
         TRI_CHECK(out->n_widths < TRI_COORDINATE_WIDTHS, TRI_EINVAL,
                   "--widths: '%.60s' has more than %d", text, (int)TRI_COORDINATE_WIDTHS);
-        if (text || !is_same) out->width[out->n_widths++] = width;
+        TRI_TRY(tri_option_int("--widths", word, 1, 1 << 20, &out->width[out->n_widths++]));
     }
     return TRI_OK;
 }
@@ -151,7 +160,11 @@ static tri_status check_coordinate(const tri_cmd_args *args, const check_options
     TRI_TRY(tri_session_open(args->session, spec->train.threads));
     TRI_TRY(TRI_NEW(&c));
     c->steps = options->steps;
-    tri_status rc = parse_widths(options->widths, spec->model.heads, c);
+    tri_status rc = TRI_OK;
+    if (options->widths)
+        rc = parse_widths(options->widths, c);
+    else
+        usual_widths(spec->model.heads, c);
     if (rc == TRI_OK) rc = tri_coordinate_measure(spec, args->session->world, c);
     if (rc == TRI_OK) {
         tri_coordinate_print(c, spec, stdout);

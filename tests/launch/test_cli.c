@@ -105,35 +105,60 @@ static tri_status cli_folder(tri_folder **out)
 TRI_TEST(one_process)
 {
     static const cli_case cases[] = {
-        {"",                                       2, "a command is missing"                                },
-        {"--version",                              0, "trireme "                                            },
-        {"version",                                0, "oneDNN"                                              },
-        {"version please",                         2, "takes nothing more"                                  },
-        {"--help",                                 0, "usage:"                                              },
-        {"help train",                             0, "usage: trireme train JOB.yaml"                       },
-        {"help spec",                              0, "`optimizer.betas`"                                   },
-        {"help nothing",                           2, "'nothing' is not a command"                          },
-        {"--nothing",                              2, "unknown option '--nothing'"                          },
-        {"trian job.yaml",                         2, "'trian' is not a command"                            },
-        {"check",                                  2, "check takes a job spec"                              },
-        {"check job.yaml --ranks 2",               0, "ranks    2 = data 2"                                 },
-        {"check --ranks=2 job.yaml train.steps=7", 0, "7 steps"                                             },
-        {"check job.yaml --ranks 0",               2, "--ranks '0': takes a whole number from 1"            },
-        {"check job.yaml --rank",                  2, "its value is missing"                                },
-        {"check job.yaml --nothing",               2, "option '--nothing' is unknown"                       },
-        {"check job.yaml --ranks 3",               2, "batch.sequences: 4 is less than"                     },
-        {"check job.yaml model.heads=3",           2, "heads"                                               },
-        {"check bad.yaml",                         2, "bad.yaml:7: unknown key 'sead'; did you mean 'seed'?"},
-        {"check none.yaml",                        1, "none.yaml"                                           },
-        {"check job.yaml data.train=none.txt",     1, "none.txt"                                            },
-        {"bench",                                  2, "bench takes a name"                                  },
-        {"bench nothing",                          2, "'nothing' is not one of"                             },
-        {"train bad.yaml",                         2, "unknown key 'sead'"                                  },
+        {"",                                         2, "a command is missing"                                },
+        {"--version",                                0, "trireme "                                            },
+        {"version",                                  0, "oneDNN"                                              },
+        {"version please",                           2, "takes nothing more"                                  },
+        {"--help",                                   0, "usage:"                                              },
+        {"help train",                               0, "usage: trireme train JOB.yaml"                       },
+        {"help spec",                                0, "`optimizer.betas`"                                   },
+        {"help nothing",                             2, "'nothing' is not a command"                          },
+        {"--nothing",                                2, "unknown option '--nothing'"                          },
+        {"trian job.yaml",                           2, "'trian' is not a command"                            },
+        {"check",                                    2, "check takes a job spec"                              },
+        {"check job.yaml --ranks 2",                 0, "ranks    2 = data 2"                                 },
+        {"check --ranks=2 job.yaml train.steps=7",   0, "7 steps"                                             },
+        {"check job.yaml --ranks 0",                 2, "--ranks '0': takes a whole number from 1"            },
+        {"check job.yaml --rank",                    2, "its value is missing"                                },
+        {"check job.yaml --nothing",                 2, "option '--nothing' is unknown"                       },
+        {"check job.yaml --ranks 3",                 2, "batch.sequences: 4 is less than"                     },
+        {"check job.yaml model.heads=3",             2, "heads"                                               },
+        {"check bad.yaml",                           2, "bad.yaml:7: unknown key 'sead'; did you mean 'seed'?"},
+        {"check job.yaml --coordinate --ranks 2",    2, "--coordinate trains on one rank"                     },
+        {"check job.yaml --widths 64,128",           2, "give --coordinate as well"                           },
+        {"check job.yaml --coordinate --widths 8,x", 2, "--widths 'x'"                                        },
+        {"check none.yaml",                          1, "none.yaml"                                           },
+        {"check job.yaml data.train=none.txt",       1, "none.txt"                                            },
+        {"bench",                                    2, "bench takes a name"                                  },
+        {"bench nothing",                            2, "'nothing' is not one of"                             },
+        {"train bad.yaml",                           2, "unknown key 'sead'"                                  },
     };
     TRI_AUTO(tri_folder) *folder = NULL;
     TRI_TRY(cli_folder(&folder));
     TRI_TRY(cli_cases(folder, 0, cases, (int)(sizeof cases / sizeof cases[0])));
     EXPECT(access(tri_folder_at(folder, "runs"), F_OK) != 0, "%s was made", folder->file);
+    return TRI_OK;
+}
+
+/* That something is not flat is a finding: the exit code tells, but no error is reported. */
+TRI_TEST(coordinate_check_tells_by_its_exit_code)
+{
+    static const char *const args[] = {
+        "check job.yaml --coordinate --widths 16,64 --steps 2 optimizer.lr=0.003 "
+        "model.parameterization=mup model.base_hidden=16",
+        "check job.yaml --coordinate --widths 16,256 --steps 3 optimizer.lr=0.02"};
+    static const char *const part[] = {"\nflat: ", "\nnot flat: "};
+    TRI_AUTO(tri_folder) *folder = NULL;
+    TRI_TRY(cli_folder(&folder));
+    cli_result *got = NULL;
+    TRI_TRY(TRI_NEW(&got));
+    for (int i = 0; i < 2; i++) {
+        tri_status rc = cli_run(folder->path, 0, args[i], got);
+        EXPECT(rc == TRI_OK && got->code == i && strstr(got->text, part[i]) &&
+                   count(got->text, "error: ") == 0,
+               "'%s' gave %d:\n%s", args[i], got->code, got->text);
+    }
+    TRI_FREE(got);
     return TRI_OK;
 }
 
@@ -203,6 +228,6 @@ TRI_TEST(signals_save_the_state_and_end_the_job)
     return TRI_OK;
 }
 
-TRI_TEST_MAIN(TRI_TEST_ROW(one_process), TRI_TEST_ROW(two_ranks_report_once),
-              TRI_TEST_ROW(run_folder_is_respected),
+TRI_TEST_MAIN(TRI_TEST_ROW(one_process), TRI_TEST_ROW(coordinate_check_tells_by_its_exit_code),
+              TRI_TEST_ROW(two_ranks_report_once), TRI_TEST_ROW(run_folder_is_respected),
               TRI_TEST_ROW(signals_save_the_state_and_end_the_job))
