@@ -43,8 +43,8 @@ static void run_fini(coordinate_run *run)
 
 /* --- the jobs */
 
-/* The data of the job are not there: tokens in which each follows from the one before, nine times out of
- * ten. *fd -1: they are there. */
+/* Where the data of the job cannot be read: tokens in which each follows from the one before, nine times
+ * out of ten. *fd -1: they can. */
 static tri_status replace_data(tri_spec *spec, int *fd)
 {
     tri_tokens_args args = {.path = spec->data.train,
@@ -95,7 +95,8 @@ static tri_status make_spec(const tri_spec *spec, int64_t width, int64_t steps, 
     made.data.separator = -1;
     made.optimizer = spec->optimizer;
     made.model.hidden = width;
-    made.model.ffn = spec->model.ffn * width / spec->model.hidden;
+    if (spec->model.ffn > 0)
+        made.model.ffn = tri_max64(1, spec->model.ffn * width / spec->model.hidden);
     made.model.dropout = 0;
     made.model.context = tri_min64(spec->model.context, COORDINATE_LENGTH);
     made.batch.sequences = tri_min64(spec->batch.sequences, COORDINATE_SEQUENCES);
@@ -314,7 +315,7 @@ void tri_coordinate_print(const tri_coordinate *c, const tri_spec *spec, FILE *s
         fprintf(stream, " from hidden %lld", (long long)config->base_hidden);
     fprintf(stream, ", %s, lr %g, %lld steps of constant rate%s\n", spec->optimizer.name,
             spec->optimizer.lr, (long long)c->steps,
-            c->is_generated ? "; data.train is not there: made-up tokens" : "");
+            c->is_generated ? "; data.train cannot be read: made-up tokens" : "");
     fprintf(stream, "mean |activation| of the first batch after each step\n");
     print_table(c, config, c->size, 0, stream);
     fprintf(stream, "mean |change| of it since step 0\n");

@@ -33,7 +33,7 @@ typedef struct tri_coordinate {
     int n_widths;
     int64_t width[TRI_COORDINATE_WIDTHS]; /* rising */
     int64_t steps;
-    bool is_generated; /* the job's data are not there: tokens were made up */
+    bool is_generated; /* the job's data cannot be read: tokens were made up */
     /* means of |x| and of |x - x before the first step|, after each step */
     double size[TRI_COORDINATE_PLACES][TRI_COORDINATE_WIDTHS][TRI_COORDINATE_STEPS + 1];
     double change[TRI_COORDINATE_PLACES][TRI_COORDINATE_WIDTHS][TRI_COORDINATE_STEPS + 1];
