@@ -17,12 +17,11 @@ typedef struct tri_cross_entropy_args {
     tri_dtype dtype;
     void *logits;          /* [rows, width]; gradient: overwritten by the gradient */
     const int32_t *target; /* [rows]; negative: not counted */
-    float *maximum;        /* [rows] running maximum (of multiplier * logits); start at -INFINITY */
-    float *sum;            /* [rows] running sum of exp(logit - maximum); start at 0 */
-    float *
-        picked; /* [rows] multiplier * logit of the target, set by the chunk that has it; start at 0 */
-    float multiplier; /* > 0: the softmax is that of multiplier * logits; 0: 1 */
-    float scale;      /* gradient: multiplies (softmax - onehot), 1 / counted tokens */
+    float multiplier;      /* > 0: the softmax is that of l = multiplier * logits; 0: 1 */
+    float *maximum;        /* [rows] running maximum of l; start at -INFINITY */
+    float *sum;            /* [rows] running sum of exp(l - maximum); start at 0 */
+    float *picked;         /* [rows] l of the target, set by the chunk that has it; start at 0 */
+    float scale;           /* gradient: multiplies (softmax - onehot), 1 / counted tokens */
 } tri_cross_entropy_args;
 
 /* maximum, sum, picked [rows] = what statistics start from: a rank without the target then adds 0 to
@@ -38,7 +37,8 @@ TRI_MUST_USE tri_status tri_cross_entropy_stats(tri_kernels *kernels,
  * Source: Megatron-LM (arXiv:1909.08053), vocabulary-parallel cross entropy. */
 void tri_cross_entropy_rescale(int64_t rows, const float *all, float *maximum, float *sum);
 
-/* logits = multiplier * scale * (softmax - onehot), the gradient of the logits as they were, 0 for rows that do not count. Not collective. */
+/* logits = multiplier * scale * (softmax - onehot), the gradient of the logits as they were, 0 for rows
+ * that do not count. Not collective. */
 TRI_MUST_USE tri_status tri_cross_entropy_gradient(tri_kernels *kernels,
                                                    const tri_cross_entropy_args *args);
 

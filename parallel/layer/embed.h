@@ -15,8 +15,8 @@ typedef struct tri_embed_layer {
     float scale;          /* of what comes out; 0: 1 */
 } tri_embed_layer;
 
-/* x [outer rows, width] = scale (token[id] + position). Collective over the tensor axis. ids [rows] are those of
- * the whole vocabulary. */
+/* x [outer rows, width] = scale (token[id] + position). Collective over the tensor axis. ids [rows] are
+ * those of the whole vocabulary. */
 TRI_MUST_USE tri_status tri_embed_layer_forward(const tri_layer_call *call,
                                                 const tri_embed_layer *embed, const int32_t *ids,
                                                 void *x);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The head and its loss: logits = multiplier * hidden W^T, softmax cross-entropy, and the gradients of both. The
- * logits of all tokens are never held: chunks of tokens go through the whole layer, forward and
+/* The head and its loss: logits = multiplier * hidden W^T, softmax cross-entropy, and the gradients of
+ * both. The logits of all tokens are never held: chunks of tokens go through the whole layer, forward and
  * backward, before the next; within a chunk of tokens, chunks of the vocabulary are multiplied and
  * read again while they are in cache.
  *
@@ -46,8 +46,8 @@ TRI_MUST_USE tri_status tri_loss_layer_run(const tri_layer_call *call, const tri
                                            const tri_loss_backward *backward, double *sum,
                                            int64_t *counted);
 
-/* logits [rows, vocab] fp32 = multiplier * hidden W^T, for generation: this rank's columns, whole rows of hidden. Not
- * collective. */
+/* logits [rows, vocab] fp32 = multiplier * hidden W^T, for generation: this rank's columns, whole rows of
+ * hidden. Not collective. */
 TRI_MUST_USE tri_status tri_loss_layer_logits(const tri_layer_call *call,
                                               const tri_loss_layer *loss, int64_t rows,
                                               const void *hidden, float *logits);

@@ -5,7 +5,7 @@
  * al., arXiv:2203.03466, tables 3 and 8; the form with a multiplier on the readout, which serves a
  * head that is the embedding's table too), relative to a base width n0, r = n / n0: what one step
  * changes in an activation is as large at every width, so that a learning rate found at n0 serves all.
- * Head size and width of the MLP are taken to grow as n does, or not at all.
+ * The width of the MLP is taken to grow as n does; heads may become larger or more.
  *
  * umup: the unit-scaled one (Blake et al., arXiv:2407.17465), which has no base: each activation begins
  * with a deviation of about 1, and the learning rate's best is about 1 at every width and depth. Its
