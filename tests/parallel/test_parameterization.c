@@ -176,33 +176,55 @@ TRI_TEST(unit_scaled_rates)
     return TRI_OK;
 }
 
-/* Branches by the published tau, with the stream divided each time, and by the constant that the weights
- * hold, without: the same stream but for its size. */
-TRI_TEST(residuals_of_tau_are_a_constant)
+/* What the weights hold of branch 0 (attention's) or 1 (the MLP's) beside 1 / sqrt(fan in) and one over the
+ * deviation of what their last product reads. */
+static double branch_factor(const model_rig *rig, int branch)
 {
-    static const double want[] = {0.70710678, 0.57735027, 0.5, 0.4472136};
-    enum { BRANCHES = 4 }; /* of 2 layers */
-    double divided = 1, plain = 1, divisor = 1;
-    for (int i = 0; i < BRANCHES; i++) {
-        double squares = BRANCHES / 2.0 + i; /* a is 1 */
-        double tau = 1 / sqrt(squares);
-        EXPECT(fabs(tau - want[i]) < 1e-7, "tau %d is %.9g", i, tau);
+    const tri_model_config *config = &rig->config;
+    const char *name =
+        branch == 0 ? "param/layers.0.attention.out.weight" : "param/layers.0.mlp.down.weight";
+    const tri_row *row = tri_state_row(rig->state, tri_state_find(rig->state, name));
+    double length = (double)config->context;
+    double share = 1 / (1 + 4 * (double)config->hidden / (double)config->heads);
+    double even = pow(log(length) / length, (1 - share) / 2);
+    double deviation = branch == 0 ? even : pow(2, -0.75);
+    double fan_in = (double)(branch == 0 ? config->hidden : config->ffn);
+    return (double)row->init.std * sqrt(fan_in) * deviation;
+}
+
+/* Branches by the published tau, with the stream divided each time, and by the constants that the weights
+ * hold, without: the same stream but for its size. */
+static tri_status expect_stream(double multiplier, double ratio, const double *want)
+{
+    enum { LAYERS = 2 };
+    __attribute__((cleanup(model_rig_destroy))) model_rig rig = {0};
+    tri_model_config config = unit_config(64, LAYERS);
+    config.residual_multiplier = multiplier;
+    config.residual_ratio = ratio;
+    TRI_TRY(rig_create(&(model_rig_args){.config = config, .micro_batch = 1, .compute = TRI_F32},
+                       &rig));
+    double mlp = multiplier * sqrt(2 / (1 + ratio * ratio));
+    const double a[] = {ratio * mlp, mlp};
+    double divided = 1, plain = 1, divisor = 1, squares = LAYERS;
+    for (int i = 0; i < 2 * LAYERS; i++) {
+        double tau = a[i % 2] / sqrt(squares);
+        EXPECT(!want || fabs(tau - want[i]) < 1e-7, "tau %d is %.9g", i, tau);
+        squares += a[i % 2] * a[i % 2];
         double branch = 0.3 + i;
         divided = (divided + tau * branch) / sqrt(1 + tau * tau);
         divisor *= sqrt(1 + tau * tau);
-        plain += branch / sqrt(2.0);
-        EXPECT(fabs(plain - divided * divisor) < 1e-12, "after branch %d", i);
+        plain += branch_factor(&rig, i % 2) * branch;
+        EXPECT(fabs(plain - divided * divisor) < 1e-6 * plain,
+               "ratio %g, behind branch %d: %.9g, not %.9g", ratio, i, plain, divided * divisor);
     }
-    /* the weights hold that constant: of the MLP's last product, deviation 2^0.75 / sqrt(2 ffn) */
-    __attribute__((cleanup(model_rig_destroy))) model_rig rig = {0};
-    TRI_TRY(rig_create(
-        &(model_rig_args){.config = unit_config(64, 2), .micro_batch = 1, .compute = TRI_F32},
-        &rig));
-    int down = tri_state_find(rig.state, "param/layers.0.mlp.down.weight");
-    double std = pow(2, 0.75) / sqrt(2 * (double)rig.config.ffn);
-    EXPECT(fabs((double)rig_row(&rig, down)->init.std - std) < 1e-7, "%g, not %g",
-           (double)rig_row(&rig, down)->init.std, std);
     return TRI_OK;
+}
+
+TRI_TEST(residuals_of_tau_are_a_constant)
+{
+    static const double want[] = {0.70710678, 0.57735027, 0.5, 0.4472136};
+    TRI_TRY(expect_stream(1, 1, want));
+    return expect_stream(0.7, 3, NULL);
 }
 
 TRI_TEST(refusals)
