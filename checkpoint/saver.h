@@ -96,7 +96,7 @@ TRI_MUST_USE tri_status tri_saver_drop(tri_saver *saver);
 /* The step of the save under way, or of the last one; -1: none yet. Not collective. */
 int64_t tri_saver_step(const tri_saver *saver);
 
-/* Seconds that callers spent in begin, guard, advance and finish so far. Not collective. */
+/* Seconds that callers spent in begin, guard, advance, finish and drop so far. Not collective. */
 double tri_saver_stall_s(const tri_saver *saver);
 
 #endif

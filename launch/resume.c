@@ -166,15 +166,13 @@ static tri_status begin_from(tri_job *job, const char *from)
 }
 
 /* *sequence: of the newest checkpoint whose step is at most `most`; of the newest of all, where every one is
- * of a later step. It is there: the run began with one. */
+ * of a later step; 0: there is none. */
 static tri_status find_proven(const tri_job *job, const char *dir, int64_t most, uint64_t *sequence)
 {
     TRI_AUTO(resume_info) info = {.step = -1};
     bool found = false;
     TRI_TRY(tri_ckpt_find_newest(dir, job->world, &found, &info));
-    TRI_CHECK(found, TRI_EIO,
-              "stability.policy rollback: there is no checkpoint left in %s to go back to", dir);
-    *sequence = info.sequence;
+    *sequence = found ? info.sequence : 0;
     while (found && info.step > most) {
         uint64_t above = info.sequence;
         tri_ckpt_info_fini(&info);
@@ -184,19 +182,18 @@ static tri_status find_proven(const tri_job *job, const char *dir, int64_t most,
     return TRI_OK;
 }
 
-/* What the job has given up is not to be resumed from. */
-static tri_status remove_newer(const tri_job *job, const char *dir, uint64_t sequence)
+/* What the job has given up is not to be resumed from. A link's folder belongs to others. */
+static tri_status remove_newer(const char *dir, uint64_t sequence)
 {
-    for (;;) {
-        TRI_AUTO(resume_info) info = {.step = -1};
-        bool found = false;
-        TRI_TRY(tri_ckpt_find_newest(dir, job->world, &found, &info));
-        if (!found || info.sequence <= sequence) return TRI_OK;
-        const char *slash = strrchr(info.path, '/');
-        tri_status rc = TRI_OK;
-        if (is_root(job)) rc = tri_folder_remove(dir, slash ? slash + 1 : info.path, NULL);
-        TRI_TRY(tri_agree(job->world, rc));
+    TRI_AUTO(tri_folder) folder = {0};
+    TRI_TRY(tri_folder_list(dir, &folder));
+    for (int64_t i = 0; i < folder.n; i++) {
+        const tri_folder_entry *entry = &folder.entries[i];
+        bool is_newer =
+            entry->state == TRI_FOLDER_COMMITTED && (uint64_t)entry->header.sequence > sequence;
+        if (is_newer && !entry->is_link) TRI_TRY(tri_folder_remove(dir, entry->name, NULL));
     }
+    return TRI_OK;
 }
 
 tri_status tri_resume_back(tri_job *job, const char *checkpoints, char path[TRI_CKPT_PATH_BYTES])
@@ -209,7 +206,11 @@ tri_status tri_resume_back(tri_job *job, const char *checkpoints, char path[TRI_
     bool found = false;
     TRI_TRY(find_proven(job, checkpoints, failed - 2, &sequence));
     TRI_TRY(load_newest(job, checkpoints, sequence, &part, &found, path));
-    TRI_TRY(remove_newer(job, checkpoints, sequence));
+    TRI_CHECK(found, TRI_EIO,
+              "stability.policy rollback: there is no checkpoint left in %s to go back to",
+              checkpoints);
+    tri_status removed = is_root(job) ? remove_newer(checkpoints, sequence) : TRI_OK;
+    TRI_TRY(tri_agree(job->world, removed));
     int64_t begin = tri_loader_consumed(job->loader);
     TRI_TRY(tri_agree(job->world, tri_loader_seek(job->loader, end)));
     tri_stability_go_on(&job->stability, &before, begin, end);

@@ -25,7 +25,7 @@ TRI_MUST_USE tri_status tri_resume(tri_job *job, const char *checkpoints);
  * under way.
  *
  * Collective: job->world. Loads as tri_resume does. What the job's stability counts goes on; samples from the
- * checkpoint's cursor up to that of now are left out. Checkpoints newer than that are removed.
+ * checkpoint's cursor up to that of now are left out. Checkpoints newer than that are removed, but for links.
  * Writes: path, of what was loaded. Errors: TRI_EFORMAT all that may be taken are damaged; TRI_EIO.
  */
 TRI_MUST_USE tri_status tri_resume_back(tri_job *job, const char *checkpoints,

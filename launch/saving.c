@@ -6,11 +6,14 @@
 #include "runtime/base/clock.h"
 #include "runtime/base/log.h"
 
+/* Before all steps, so that a wish that comes with any of them is a new one. */
+enum { NO_STEP = -2 };
+
 void tri_saving_init(tri_saving *saving, tri_job *job, const char *dir)
 {
     *saving = (tri_saving){.job = job,
                            .dir = dir,
-                           .last_step = job->counters.step,
+                           .last_step = NO_STEP,
                            .last_s = tri_clock_s(),
                            .stall_s = tri_saver_stall_s(job->saver)};
 }
@@ -86,7 +89,7 @@ tri_status tri_saving_now(tri_saving *saving)
 tri_status tri_saving_settle(tri_saving *saving)
 {
     tri_saver *saver = saving->job->saver;
-    saving->last_step = -1;
+    saving->last_step = NO_STEP;
     if (tri_saver_step(saver) == saving->job->counters.step) return tri_saver_drop(saver);
     return finish(saving, false);
 }

@@ -14,9 +14,9 @@
 typedef struct tri_saving {
     tri_job *job;
     const char *dir;
-    int64_t last_step;
-    double last_s;  /* rank 0's clock decides: others follow its wish */
-    double stall_s; /* of the saver, when last asked */
+    int64_t last_step; /* of the last save; below 0: none that a wish may belong to */
+    double last_s;     /* rank 0's clock decides: others follow its wish */
+    double stall_s;    /* of the saver, when last asked */
     int n_failures;
     bool is_postponed; /* one was due after a step that was not good */
 } tri_saving;

@@ -11,7 +11,7 @@ typedef struct tri_step_result {
     double loss;       /* mean over the target tokens of the global batch, nats */
     double grad_norm;  /* global, before clipping */
     double norm_ratio; /* to the mean of those before; 0: there is none yet */
-    double lr;         /* 0: no update was made */
+    double lr;         /* 0 where no update was made */
     int64_t batch;     /* sequences */
     bool has_test;     /* of the batch: */
     tri_batch_report test;

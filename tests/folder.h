@@ -68,4 +68,17 @@ TRI_MUST_USE static inline tri_status tri_folder_put(tri_folder *folder, const c
     return TRI_OK;
 }
 
+/* Write a text of so many letters, with something to learn in it. Not collective. */
+TRI_MUST_USE static inline tri_status tri_folder_put_letters(tri_folder *folder, const char *name,
+                                                             size_t n)
+{
+    char *text = NULL;
+    TRI_TRY(TRI_NEW_ARRAY((int64_t)n, &text));
+    for (size_t i = 0; i < n; i++)
+        text[i] = (char)('a' + (i * i / 7 + i % 13) % 26);
+    tri_status rc = tri_folder_put(folder, name, "w", text, n);
+    TRI_FREE(text);
+    return rc;
+}
+
 #endif

@@ -34,6 +34,7 @@ typedef struct resume_case {
     uint32_t weights_crc; /* of rank 0's first parameter, after the start and after the steps */
     uint32_t trained_crc;
     bool has_states; /* some optimizer state is not zero after the start */
+    bool goes_back;  /* then the step after the start is given up: back by one more */
 } resume_case;
 
 static uint32_t sum_weights(const tri_job *job)
@@ -79,6 +80,15 @@ static tri_status train(tri_job *job, const resume_case *c)
     return TRI_OK;
 }
 
+static tri_status go_back(tri_job *job, const resume_case *c)
+{
+    char path[PATH_BYTES];
+    TRI_TRY(tri_resume_back(job, c->checkpoints, path));
+    EXPECT(job->counters.step == c->step - 1, "back to step %lld, %s",
+           (long long)job->counters.step, path);
+    return TRI_OK;
+}
+
 static tri_status case_rank(tri_comm *world, void *arg)
 {
     resume_case *c = arg;
@@ -103,6 +113,7 @@ static tri_status case_rank(tri_comm *world, void *arg)
                has_states(job), c->has_states);
         if (is_root) c->weights_crc = sum_weights(job);
         TRI_TRY(train(job, c));
+        if (c->goes_back) TRI_TRY(go_back(job, c));
         if (is_root) c->trained_crc = sum_weights(job);
     }
     tri_job_close(&job);
@@ -130,10 +141,7 @@ static void resume_test_destroy(resume_test *t)
 static tri_status begin(resume_test *t)
 {
     TRI_TRY(tri_folder_create(&t->folder));
-    char text[4096];
-    for (size_t i = 0; i < sizeof text; i++)
-        text[i] = (char)('a' + (i * i / 7 + i % 13) % 26);
-    TRI_TRY(tri_folder_put(t->folder, "text.txt", "w", text, sizeof text));
+    TRI_TRY(tri_folder_put_letters(t->folder, "text.txt", 4096));
     snprintf(
         t->yaml, sizeof t->yaml,
         "name: test\nseed: 3\nmodel: {family: gpt2, layers: 2, hidden: 32, heads: 4, context: 16}\n"
@@ -253,6 +261,28 @@ TRI_TEST(all_are_damaged)
     return TRI_OK;
 }
 
+/* The checkpoint of the step before the bad one goes; where it is a link, what it leads to is others'. */
+TRI_TEST(what_is_given_up_is_removed)
+{
+    for (int is_link = 0; is_link < 2; is_link++) {
+        TRI_AUTO(resume_test) t = {0};
+        char path[PATH_BYTES + 64];
+        char hidden[PATH_BYTES];
+        struct stat about;
+        TRI_TRY(begin(&t));
+        TRI_TRY(file_of(t.checkpoints, "", path));
+        snprintf(hidden, sizeof hidden, "%s", tri_folder_at(t.folder, "hidden"));
+        if (is_link)
+            EXPECT(rename(path, hidden) == 0 && symlink(hidden, path) == 0, "linking %s", path);
+        resume_case c = resumed(&t, 2);
+        c.goes_back = true;
+        TRI_TRY(run(&c));
+        strcat(path, "/manifest.h5");
+        EXPECT((stat(path, &about) == 0) == (is_link != 0), "%s, link %d", path, is_link);
+    }
+    return TRI_OK;
+}
+
 /* The states begin at zero where the checkpoint has others, and only then. */
 TRI_TEST(optimizer_begins_anew_once)
 {
@@ -366,6 +396,7 @@ TRI_TEST(weights_that_cannot_be_had)
 
 TRI_TEST_MAIN(TRI_TEST_ROW(newest_is_taken), TRI_TEST_ROW(damage_that_one_rank_sees),
               TRI_TEST_ROW(a_file_is_missing), TRI_TEST_ROW(the_manifest_is_damaged),
-              TRI_TEST_ROW(all_are_damaged), TRI_TEST_ROW(optimizer_begins_anew_once),
+              TRI_TEST_ROW(all_are_damaged), TRI_TEST_ROW(what_is_given_up_is_removed),
+              TRI_TEST_ROW(optimizer_begins_anew_once),
               TRI_TEST_ROW(states_of_a_damaged_one_do_not_stay),
               TRI_TEST_ROW(weights_of_another_run), TRI_TEST_ROW(weights_that_cannot_be_had))

@@ -24,6 +24,7 @@ typedef struct unstable_case {
     harm kind;
     int64_t bad_step; /* from it on ... */
     int n_bad;        /* ... so many attempts at a step are spoilt */
+    bool at_once;     /* after the first of these also at steps before it */
     int bad_rank;
     int64_t save_at[2]; /* steps after which it saves; 0: not */
     const char *dir;    /* of checkpoints */
@@ -104,7 +105,8 @@ static tri_status one_step(tri_job *job, unstable_case *c, int *n_bad)
     bool is_root = tri_comm_rank(job->world) == 0;
     tri_step_result step;
     int64_t next = job->counters.step + 1;
-    bool is_bad = next >= c->bad_step && *n_bad < c->n_bad;
+    bool is_there = next >= c->bad_step || (c->at_once && *n_bad > 0);
+    bool is_bad = is_there && *n_bad < c->n_bad;
     *n_bad += is_bad;
     TRI_TRY(is_bad ? spoilt_step(job, c, &step) : tri_train_step(job, 0, &step));
     EXPECT(is_bad == (step.verdict != TRI_VERDICT_GOOD), "step %lld: verdict %d, norm %g",
@@ -209,10 +211,7 @@ static void unstable_test_destroy(unstable_test *t)
 static tri_status make(unstable_test *t)
 {
     TRI_TRY(tri_folder_create(&t->folder));
-    char text[16384];
-    for (size_t i = 0; i < sizeof text; i++)
-        text[i] = (char)('a' + (i * i / 7 + i % 13) % 26);
-    TRI_TRY(tri_folder_put(t->folder, "text.txt", "w", text, sizeof text));
+    TRI_TRY(tri_folder_put_letters(t->folder, "text.txt", 16384));
     snprintf(
         t->yaml, sizeof t->yaml,
         "name: test\nseed: 3\nmodel: {family: gpt2, layers: 2, hidden: 32, heads: 4, context: 16, "
@@ -249,6 +248,16 @@ static unstable_case case_of(const unstable_test *t, int layout, tri_stability_p
         .config = {.policy = (int)policy, .spike = 3, .window = 3, .max_in_row = 2},
         .dir = t->dir
     };
+}
+
+/* Goes on from the checkpoint of a step. */
+static unstable_case resumed(const unstable_test *t, int layout, tri_stability_policy policy,
+                             int64_t step)
+{
+    unstable_case c = case_of(t, layout, policy);
+    c.loads = true;
+    c.load_step = step;
+    return c;
 }
 
 static tri_status skips_on(const unstable_test *t, int layout, harm kind, unstable_case *got)
@@ -300,9 +309,7 @@ TRI_TEST(skips_are_saved)
     whole.save_at[0] = 6;
     TRI_TRY(run(&whole));
     for (int i = 0; i < LAYOUTS; i++) {
-        unstable_case rest = case_of(&t, i, TRI_STABILITY_SKIP);
-        rest.loads = true;
-        rest.load_step = 6;
+        unstable_case rest = resumed(&t, i, TRI_STABILITY_SKIP, 6);
         TRI_TRY(run(&rest));
         expect_curve(&rest, &whole, 7, 0, i == 1 ? 0 : 1e-5);
         EXPECT(memcmp(rest.stability.range, whole.stability.range, sizeof rest.stability.range) ==
@@ -366,9 +373,7 @@ static tri_status rolls_back_on(unstable_test *t, int layout, int64_t bad, const
     snprintf(name, sizeof name, "good%d.%lld", layout, (long long)bad);
     snprintf(t->dir, sizeof t->dir, "%s", tri_folder_at(t->folder, name));
     TRI_TRY(run(&maker));
-    unstable_case behind = case_of(t, layout, TRI_STABILITY_ROLLBACK);
-    behind.loads = true;
-    behind.load_step = back_to;
+    unstable_case behind = resumed(t, layout, TRI_STABILITY_ROLLBACK, back_to);
     behind.jump_to = end;
     TRI_TRY(run(&behind));
     expect_curve(&got, &behind, back_to + 1, 0, 0);
@@ -390,6 +395,30 @@ TRI_TEST(rollback_begins_behind_the_samples)
     return rolls_back_on(&t, 1, 3, one, 2);
 }
 
+/* The checkpoint to which it has just gone back may be what is bad. */
+TRI_TEST(rollback_goes_further_back_at_once)
+{
+    TRI_AUTO(unstable_test) t = {0};
+    TRI_TRY(make(&t));
+    unstable_case got = case_of(&t, 3, TRI_STABILITY_ROLLBACK);
+    got.kind = NOT_A_NUMBER;
+    got.bad_step = 6;
+    got.n_bad = 2;
+    got.at_once = true;
+    got.save_at[0] = 2;
+    got.save_at[1] = 4;
+    TRI_TRY(run(&got));
+    const tri_stability *s = &got.stability;
+    EXPECT(got.back_to == 2 && s->rollbacks == 2 && s->in_row == 0, "%lld rollbacks, to %lld",
+           (long long)s->rollbacks, (long long)got.back_to);
+    /* step 6, then step 5 with the samples of the seventh */
+    EXPECT(s->n_ranges == 1 && s->range[0][0] == 2 * BATCH && s->range[0][1] == 7 * BATCH &&
+               s->left_out == 5 * BATCH && got.consumed == (STEPS + 5) * BATCH,
+           "samples %lld to %lld are left out", (long long)s->range[0][0],
+           (long long)s->range[0][1]);
+    return TRI_OK;
+}
+
 TRI_TEST(rollbacks_are_saved)
 {
     TRI_AUTO(unstable_test) t = {0};
@@ -402,9 +431,7 @@ TRI_TEST(rollbacks_are_saved)
     whole.save_at[1] = 7;
     TRI_TRY(run(&whole));
     for (int i = 0; i < LAYOUTS; i++) {
-        unstable_case rest = case_of(&t, i, TRI_STABILITY_ROLLBACK);
-        rest.loads = true;
-        rest.load_step = 7;
+        unstable_case rest = resumed(&t, i, TRI_STABILITY_ROLLBACK, 7);
         TRI_TRY(run(&rest));
         expect_curve(&rest, &whole, 8, 0, i == 1 ? 0 : 1e-5);
         EXPECT(rest.consumed == whole.consumed && rest.stability.rollbacks == 1 &&
@@ -446,5 +473,6 @@ TRI_TEST(job_stops_in_the_end)
 
 TRI_TEST_MAIN(TRI_TEST_ROW(skipped_step_never_was), TRI_TEST_ROW(skips_are_saved),
               TRI_TEST_ROW(skipped_step_is_no_test_of_the_batch),
-              TRI_TEST_ROW(rollback_begins_behind_the_samples), TRI_TEST_ROW(rollbacks_are_saved),
+              TRI_TEST_ROW(rollback_begins_behind_the_samples),
+              TRI_TEST_ROW(rollback_goes_further_back_at_once), TRI_TEST_ROW(rollbacks_are_saved),
               TRI_TEST_ROW(job_stops_in_the_end))
