@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Updates: one pass over weight, gradient and moments; the compute copy is written on the way, in large ranges around the caches (nobody reads it before the range is through). Weights and
- * moments are read before they are written: there, ordinary stores cost no extra read.
+/* Updates: one pass over weight, gradient and moments; the compute copy is written on the way, in
+ * large steps around the caches (nobody reads it before the step is through). Weights and moments are
+ * read before they are written: there, ordinary stores cost no extra read.
  */
 #include "kernels/cpu/simd.h"
 #include "kernels/cpu/vector_math.h"

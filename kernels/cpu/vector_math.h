@@ -40,14 +40,15 @@ TRI_INLINE tri_vf tri_v_sigmoid(tri_vf x)
     return 1.0f / (1.0f + tri_v_exp_inside(c));
 }
 
-/* atan2(y, x) for x >= 0, within 4 units in the last place; atan2(0, 0) = 0. The polynomial is that of
- * SLEEF's atan2f (Shibata & Petrogalli, arXiv:2001.09258): one division, no cases. Not collective. */
+/* atan2(y, x) for x >= 0, within 4 units in the last place; atan2(0, 0) = 0; NaN if one of them is NaN or
+ * both are infinite. The polynomial is that of SLEEF's atan2f (Shibata & Petrogalli, arXiv:2001.09258): one
+ * division, no cases. Not collective. */
 TRI_INLINE tri_vf tri_v_atan2(tri_vf y, tri_vf x)
 {
     const float half = 1.57079632679489662f;
     tri_vf a = (tri_vf)((tri_vu)y & 0x7fffffffu);
-    tri_vf large = tri_v_max(a, x);
-    tri_vf t = tri_v_min(a, x) / tri_v_max(large, tri_v_set(0x1p-126f));
+    tri_vf large = tri_v_max(x, a); /* NaN in y comes this way, NaN in x by the smaller one */
+    tri_vf t = tri_v_min(a, x) / tri_v_max(tri_v_set(0x1p-126f), large);
     tri_vf z = t * t;
     tri_vf p = 0.00282363896258175373077393f * z - 0.0159569028764963150024414f;
     p = p * z + 0.0425049886107444763183594f;

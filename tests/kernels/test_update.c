@@ -7,6 +7,9 @@
 
 enum { N = 40007, STEPS = 4 };
 
+/* Of element 0 in its tensor: places go beyond 2^32 in the middle of a vector. */
+static const uint64_t first_place = ((uint64_t)1 << 32) - 10001;
+
 typedef struct update_arrays {
     kernel_array *weight, *gradient, *m, *v, *copy;
     double *want, *want_m, *want_v;
@@ -95,7 +98,7 @@ static tri_update_args args_of(const update_arrays *a, int k, int64_t begin, int
         .rule = rules[k].rule,
         .range = part_of(a, begin, n),
         .moment_type = TRI_F32,
-        .index = (uint64_t)begin,
+        .index = first_place + (uint64_t)begin,
         .key = 77 + (uint64_t)step,
         .rate = rules[k].rate,
         .beta = {rules[k].beta[0], rules[k].beta[1]},
@@ -246,6 +249,88 @@ static tri_status random_rounding_case(const kernel_case *c)
 TRI_TEST(bf16_moments_do_not_stand_still)
 {
     TRI_TRY(kernel_cases_run(random_rounding_case));
+    return TRI_OK;
+}
+
+/* Has an element's first moment been rounded up at the first step, its second one at the first step, its
+ * first one at the second step, and that of its right neighbour? */
+enum { SIGNS = 4 };
+
+static tri_status draw_signs(const kernel_case *c, update_arrays *a, bool (*up)[SIGNS])
+{
+    for (int i = 0; i < N; i++)
+        ((float *)a->gradient->data)[i] = 1 + 3.0f / 1024; /* 3/8 of the last bit of bf16 above 1 */
+    for (int step = 1; step <= 2; step++) {
+        tri_update_args args = args_of(a, 3, 0, N, step);
+        args.moment_type = TRI_BF16;
+        args.range.gradient_scale = 1;
+        args.beta[0] = args.beta[1] = 0; /* moments: g, and g^2, 3/4 of the bit */
+        TRI_TRY(tri_update(c->kernels, &args));
+        const tri_bf16 *m = a->m->data;
+        const tri_bf16 *v = a->v->data;
+        for (int i = 0; i < N; i++) {
+            up[i][step == 1 ? 0 : 2] = m[i] > tri_f32_to_bf16(1);
+            if (step == 1) up[i][1] = v[i] > tri_f32_to_bf16(1);
+            if (step == 1 && i > 0) up[i - 1][3] = up[i][0];
+        }
+    }
+    return TRI_OK;
+}
+
+/* Rounding at random keeps the mean, and every element, moment and step has chances of its own. */
+static tri_status chance_case(const kernel_case *c)
+{
+    static const double share[SIGNS] = {0.375, 0.75 + 9.0 / 8192, 0.375, 0.375};
+    if (c->dtype != TRI_BF16) return TRI_OK;
+    TRI_AUTO(update_arrays) *a = NULL;
+    bool(*up)[SIGNS] = NULL;
+    TRI_TRY(update_arrays_create(&a));
+    TRI_TRY(TRI_NEW_ARRAY(N, &up));
+    tri_status rc = draw_signs(c, a, up);
+    for (int x = 0; x < SIGNS; x++)
+        for (int y = 0; y <= x; y++) { /* of x alone, and of x and y */
+            double wanted = x == y ? share[x] : share[x] * share[y];
+            double both = 0;
+            for (int i = 0; i < N - 1; i++)
+                both += up[i][x] && up[i][y];
+            EXPECT(fabs(both / (N - 1) - wanted) < 5 * sqrt(wanted * (1 - wanted) / N),
+                   "%s, %d and %d: %.5f of all, not %.5f", c->isa, x, y, both / (N - 1), wanted);
+        }
+    TRI_FREE(up);
+    return rc;
+}
+
+TRI_TEST(bf16_moments_have_chances_of_their_own)
+{
+    TRI_TRY(kernel_cases_run(chance_case));
+    return TRI_OK;
+}
+
+/* A moment that is no number makes a weight that is none, and no other one. */
+static tri_status nan_case(const kernel_case *c)
+{
+    for (int k = 0; k < CASES; k++) {
+        if (!rules[k].has_moment) continue;
+        TRI_AUTO(update_arrays) *a = NULL;
+        TRI_TRY(update_arrays_create(&a));
+        tri_update_args args = args_of(a, k, 0, N, 1);
+        args.moment_type = c->dtype;
+        if (c->dtype == TRI_BF16)
+            ((tri_bf16 *)a->m->data)[17] = tri_f32_to_bf16(NAN);
+        else
+            ((float *)a->m->data)[17] = NAN;
+        TRI_TRY(tri_update(c->kernels, &args));
+        for (int i = 0; i < N; i++)
+            EXPECT(isnan(((float *)a->weight->data)[i]) == (i == 17),
+                   "%s, case %d: element %d is %g", c->isa, k, i,
+                   (double)((float *)a->weight->data)[i]);
+    }
+    return TRI_OK;
+}
+
+TRI_TEST(nan_stays)
+{
+    TRI_TRY(kernel_cases_run(nan_case));
     return TRI_OK;
 }
 
@@ -434,7 +519,8 @@ TRI_TEST(wrong_arguments_are_refused)
 }
 
 TRI_TEST_MAIN(TRI_TEST_ROW(rules_are_the_papers), TRI_TEST_ROW(cuts_change_nothing),
-              TRI_TEST_ROW(bf16_moments_do_not_stand_still), TRI_TEST_ROW(lamb_is_two_halves),
-              TRI_TEST_ROW(traffic_flips_bits), TRI_TEST_ROW(traffic_reads_alone),
-              TRI_TEST_ROW(long_ranges_have_the_same_bits),
+              TRI_TEST_ROW(bf16_moments_do_not_stand_still),
+              TRI_TEST_ROW(bf16_moments_have_chances_of_their_own), TRI_TEST_ROW(nan_stays),
+              TRI_TEST_ROW(lamb_is_two_halves), TRI_TEST_ROW(traffic_flips_bits),
+              TRI_TEST_ROW(traffic_reads_alone), TRI_TEST_ROW(long_ranges_have_the_same_bits),
               TRI_TEST_ROW(wrong_arguments_are_refused))
