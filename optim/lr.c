@@ -97,8 +97,8 @@ typedef struct lr_warmup {
     double share;
 } lr_warmup;
 
-/* Shares of the warm-up grow as the batch does (LAMB's "linear-epoch warm-up"); a number of steps is by that
- * rule the same for every batch. */
+/* Shares of the warm-up grow as the batch does (LAMB's "linear-epoch warm-up"); a number of steps is by
+ * that rule the same for every batch. */
 static tri_status lay_warmup(const tri_lr_args *args, const lr_warmup *warmup, tri_lr_phase *phase)
 {
     long long steps = (long long)phase->steps;

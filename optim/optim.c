@@ -279,7 +279,7 @@ tri_status tri_optim_rates_of(const tri_optim_config *config, const tri_row *row
     double factor = factor_of(ops, row);
     double decay = row->decay ? config->weight_decay : 0;
     if (last.weight_decay >= 0) decay = last.weight_decay;
-    /* what one step takes off a weight stays what it was */
+    /* lr * decay stays what it was: where decay is decoupled, what one step takes off a weight */
     *out = (tri_optim_rates){last.lr * factor, decay / factor, last.adapts};
     return TRI_OK;
 }

@@ -183,27 +183,6 @@ TRI_TEST(warmup_comes_before_cooldown)
     return TRI_OK;
 }
 
-/* A run that begins in the middle lays the same schedule out again. */
-TRI_TEST(a_resumed_run_goes_on)
-{
-    for (const char *const *name = tri_lr_decays(); *name; name++) {
-        tri_lr_config c = config(*name, 0, 0.01);
-        c.warmup_share = 0.1;
-        c.rewarmup_at = 0.7;
-        c.rewarmup_share = 0.2;
-        c.rewarmup_peak = 0.5;
-        tri_lr whole;
-        TRI_TRY(make(&c, 200, 8, &whole));
-        for (int64_t step = 1; step <= 200; step += 3) {
-            tri_lr resumed;
-            TRI_TRY(make(&c, 200, 8, &resumed));
-            EXPECT(tri_lr_at(&resumed, step) == tri_lr_at(&whole, step), "%s at %lld", *name,
-                   (long long)step);
-        }
-    }
-    return TRI_OK;
-}
-
 /* --- two phases */
 
 /* Each phase is a schedule of its own over its own steps. */
@@ -398,7 +377,6 @@ TRI_TEST(contradictions_are_named)
 
 TRI_TEST_MAIN(TRI_TEST_ROW(decays_have_their_known_values), TRI_TEST_ROW(decays_are_their_formulas),
               TRI_TEST_ROW(joints_are_continuous), TRI_TEST_ROW(warmup_comes_before_cooldown),
-              TRI_TEST_ROW(a_resumed_run_goes_on), TRI_TEST_ROW(phases_are_schedules),
-              TRI_TEST_ROW(phases_of_bert), TRI_TEST_ROW(large_batch_table),
-              TRI_TEST_ROW(batch_scales_rate_and_share),
+              TRI_TEST_ROW(phases_are_schedules), TRI_TEST_ROW(phases_of_bert),
+              TRI_TEST_ROW(large_batch_table), TRI_TEST_ROW(batch_scales_rate_and_share),
               TRI_TEST_ROW(wrong_values_name_key_and_range), TRI_TEST_ROW(contradictions_are_named))
