@@ -54,6 +54,7 @@ static void print_doubts(const tri_spec *spec, const tri_rules_suggestion *law, 
 static void print_law(const tri_spec *spec, const tri_job_plan *plan, FILE *stream)
 {
     double all_tokens = (double)plan->step_tokens * (double)spec->train.steps;
+    tri_batch_config growth = tri_spec_batch(spec);
     if (plan->body_params < 1) return;
     tri_rules_suggestion law = tri_rules_step_law((double)plan->body_params, all_tokens);
     char batch[CHECK_NUMBER_BYTES];
@@ -62,10 +63,11 @@ static void print_law(const tri_spec *spec, const tri_job_plan *plan, FILE *stre
     double sequences = fmax(1, rint(law.batch_tokens / (double)spec->model.context));
     fprintf(stream,
             "step law learning rate %.3g, batch %s tokens (%.0f sequence%s), for %s parameters "
-            "outside embeddings and head and %s tokens\n",
+            "outside embeddings and head and %s%s tokens\n",
             law.lr, tri_progress_short(law.batch_tokens, batch, sizeof batch), sequences,
             sequences == 1 ? "" : "s",
             tri_progress_short((double)plan->body_params, params, sizeof params),
+            tri_batch_varies(&growth) ? "at least " : "",
             tri_progress_short(all_tokens, tokens, sizeof tokens));
     print_doubts(spec, &law, stream);
 }
