@@ -9,7 +9,7 @@
  * of a small one) against raw writes and reads of the same bytes by as many ranks, and what they need
  * of memory. Files go to a folder of its own below --dir, which is removed.
  *
- * Collective: world. Errors: TRI_EINVAL options, TRI_EIO, TRI_ENOMEM, TRI_EBUG a share above 1.02.
+ * Collective: world. Errors: TRI_EINVAL options, TRI_EIO, TRI_ENOMEM, TRI_EBUG a share above 1.25.
  */
 TRI_MUST_USE tri_status tri_bench_checkpoint(const tri_bench_args *args);
 

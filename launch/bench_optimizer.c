@@ -398,7 +398,8 @@ static tri_status count_messages(const optimizer_row *row, int64_t *calls, int64
 
 static int append(char *text, int at, const char *more)
 {
-    return at + snprintf(text + at, (size_t)(DETAIL_BYTES - at), "%s", more);
+    int bytes = snprintf(text + at, (size_t)(DETAIL_BYTES - at), "%s", more);
+    return at + bytes < DETAIL_BYTES ? at + bytes : DETAIL_BYTES - 1;
 }
 
 /* How it was measured, in words. */

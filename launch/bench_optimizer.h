@@ -12,7 +12,7 @@
  * the same memory and threads. Each line tells the sums over ranks of a step on 2 x 2 ranks.
  *
  * Not collective: every rank measures, rank 0 reports. Errors: TRI_EINVAL options, TRI_ENOMEM,
- * TRI_EBUG a share above 1.02, more than two all-reduces in a step.
+ * TRI_EBUG a share above 1.15 (all rows are printed before), more than two all-reduces in a step.
  */
 TRI_MUST_USE tri_status tri_bench_optimizer(const tri_bench_args *args);
 
