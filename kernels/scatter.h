@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /* How far gradients of groups of samples lie apart: one pass over sums of groups, in fp64. Where the sums
  * over the first m - 1 groups and over m groups are s' and s, group m differs from the mean of those
- * before it by s - m / (m - 1) s' (Welford's update), so that no large numbers cancel.
+ * before it by s - m / (m - 1) s' (Welford's update), so that no squares of large
+ * numbers are subtracted.
  */
 #ifndef TRI_KERNELS_SCATTER_H
 #define TRI_KERNELS_SCATTER_H

@@ -19,6 +19,7 @@ enum {
     STATE_BATCH,
     STATE_TESTS,
     STATE_WEIGHT, /* of the averages: 1 - smoothing^tests */
+    STATE_TEST,   /* whose averages they are: tri_batch_test */
     STATE_AVERAGES,
     STATE_COUNT = STATE_AVERAGES + sizeof(tri_batch_estimates) / sizeof(double)
 };
@@ -139,7 +140,17 @@ void tri_batch_initialise(tri_batch *batch)
 {
     memset(batch->state, 0, sizeof batch->state);
     batch->state[STATE_BATCH] = (double)batch->config.sequences;
+    batch->state[STATE_TEST] = batch->config.adaptive.test;
     batch->next_group = 0;
+}
+
+/* The averages of a test lack what only others measure, such as products. */
+static void begin_averages(tri_batch *batch)
+{
+    double *state = batch->state;
+    state[STATE_WEIGHT] = 0;
+    state[STATE_TEST] = batch->config.adaptive.test;
+    memset(&state[STATE_AVERAGES], 0, sizeof(tri_batch_estimates));
 }
 
 tri_status tri_batch_restore(tri_batch *batch)
@@ -147,6 +158,11 @@ tri_status tri_batch_restore(tri_batch *batch)
     const tri_batch_config *config = &batch->config;
     if (!has_tests(config)) return TRI_OK;
     double size = batch->state[STATE_BATCH];
+    if (size >= 1 && size < (double)config->sequences) {
+        tri_log(TRI_LOG_INFO, "batch %.0f of the checkpoint becomes batch.sequences: %lld", size,
+                (long long)config->sequences);
+        size = batch->state[STATE_BATCH] = (double)config->sequences;
+    }
     double quantum = (double)config->adaptive.quantum;
     TRI_CHECK(
         size >= 1 && fmod(size, quantum) == 0, TRI_EINVAL,
@@ -157,11 +173,7 @@ tri_status tri_batch_restore(tri_batch *batch)
               "batch.adaptive.max is %lld, but the batch of the checkpoint has grown to %.0f; it "
               "must be at least that",
               (long long)config->adaptive.max, size);
-    if (size < (double)config->sequences) {
-        tri_log(TRI_LOG_INFO, "batch %.0f of the checkpoint becomes batch.sequences: %lld", size,
-                (long long)config->sequences);
-        batch->state[STATE_BATCH] = (double)config->sequences;
-    }
+    if (batch->state[STATE_TEST] != config->adaptive.test) begin_averages(batch);
     batch->next_group = 0;
     return TRI_OK;
 }

@@ -31,14 +31,7 @@ typedef enum tri_batch_test {
     TRI_BATCH_NOISE_SCALE /* V / |G|^2; infinite where the estimate of |G|^2 is not above 0 */
 } tri_batch_test;
 
-/* Factor of the learning rate when the batch is k times the first. */
-typedef enum tri_batch_lr {
-    TRI_BATCH_LR_NONE = TRI_RULES_NONE,
-    TRI_BATCH_LR_LINEAR = TRI_RULES_LINEAR,
-    TRI_BATCH_LR_SQRT = TRI_RULES_SQRT
-} tri_batch_lr;
-
-/* Names of both, in their order, NULL-terminated. Not collective. */
+/* Names of the tests, and of all tri_rules_scale, in their order, NULL-terminated. Not collective. */
 const char *const *tri_batch_tests(void);
 const char *const *tri_batch_lrs(void);
 
@@ -52,7 +45,7 @@ typedef struct tri_batch_adaptive {
     double eta, theta, nu; /* smaller: larger batches */
     double growth;         /* largest factor of one test; one quantum is always allowed */
     double smoothing;      /* weight of the past in moving averages; 0: of the last test alone */
-    int lr;                /* tri_batch_lr, of a ramp, too */
+    int lr;                /* tri_rules_scale: the batch to the first one's; of a ramp, too */
 } tri_batch_adaptive;
 
 /* The keys of `batch.ramp:`. */
@@ -106,7 +99,8 @@ TRI_MUST_USE tri_status tri_batch_declare(tri_batch *batch, tri_arena *arena);
 /* Tell where gradients lie (same segments as at create): after commit. Not collective. */
 TRI_MUST_USE tri_status tri_batch_bind(tri_batch *batch, const tri_optim_segment *segments);
 
-/* Add the row "batch/controller" (fp64: batch, tests, averages and their weight) where there are tests.
+/* Add the row "batch/controller" (fp64: batch, number of tests, averages, their weight and whose test's
+ * they are) where there are tests.
  * Not collective. Keeps: the row's memory, for the life of the controller. */
 TRI_MUST_USE tri_status tri_batch_export(tri_batch *batch, tri_state *state);
 
@@ -114,8 +108,9 @@ TRI_MUST_USE tri_status tri_batch_export(tri_batch *batch, tri_state *state);
 void tri_batch_initialise(tri_batch *batch);
 
 /* After a load of the row: does it fit the keys, which may have changed? A batch below batch.sequences
- * becomes that. Not collective; the same on all ranks. Errors: TRI_EINVAL the batch is above
- * batch.adaptive.max or no multiple of the quantum. */
+ * becomes that; averages of another test, which do not have all that this one needs, begin anew. Not
+ * collective; the same on all ranks. Errors: TRI_EINVAL the batch is above batch.adaptive.max or no
+ * multiple of the quantum. */
 TRI_MUST_USE tri_status tri_batch_restore(tri_batch *batch);
 
 /* Has some test been decided, since the job began? Not collective. */
@@ -130,7 +125,8 @@ bool tri_batch_is_due(const tri_batch *batch, int64_t step);
 
 /* Take in the gradients behind group 0 .. M - 1: sums over the groups so far, scaled by 1 / (samples of
  * the whole step), so that the last ones are g; before clipping. Not collective.
- * Cost: reads the counted gradients and what is kept of them once, and writes 4 or 8 bytes each. */
+ * Cost: reads the counted gradients and the newest of what is kept of them, and writes 4 or 8 bytes each;
+ * behind the last group reads them once more, and all that is kept where the test needs it. */
 TRI_MUST_USE tri_status tri_batch_observe(tri_batch *batch, int group);
 
 /* What a test found. */

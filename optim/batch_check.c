@@ -160,7 +160,7 @@ tri_status tri_batch_resolve(tri_batch_config *config, const char *optimizer)
     const tri_batch_adaptive *a = &config->adaptive;
     TRI_CHECK(a->test >= TRI_BATCH_OFF && a->test <= TRI_BATCH_NOISE_SCALE, TRI_EINVAL,
               "batch.adaptive.test %d is unknown", a->test);
-    TRI_CHECK(a->lr >= TRI_BATCH_LR_NONE && a->lr <= TRI_BATCH_LR_SQRT, TRI_EINVAL,
+    TRI_CHECK(a->lr >= TRI_RULES_NONE && a->lr <= TRI_RULES_SQRT, TRI_EINVAL,
               "batch.adaptive.lr %d is unknown", a->lr);
     TRI_CHECK(a->test == TRI_BATCH_OFF || config->ramp.to == 0, TRI_EINVAL,
               "batch.adaptive.test: %s and batch.ramp.to: %lld make no sense together; one of them "

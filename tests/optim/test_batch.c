@@ -291,9 +291,9 @@ TRI_TEST(learning_rate_follows)
 {
     tri_batch_config config = config_of(TRI_BATCH_NORM, 4);
     EXPECT(tri_batch_lr_factor(&config, 16) == 1, "none");
-    config.adaptive.lr = TRI_BATCH_LR_LINEAR;
+    config.adaptive.lr = TRI_RULES_LINEAR;
     EXPECT(fabs(0.1 * tri_batch_lr_factor(&config, 16) - 0.4) < 1e-15, "linear");
-    config.adaptive.lr = TRI_BATCH_LR_SQRT;
+    config.adaptive.lr = TRI_RULES_SQRT;
     EXPECT(fabs(3e-4 * tri_batch_lr_factor(&config, 16) - 6e-4) < 1e-18, "square root");
     EXPECT(tri_batch_lr_factor(&config, 4) == 1, "of the first batch");
     return TRI_OK;
