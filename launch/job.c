@@ -86,12 +86,27 @@ static bool has_validation(const tri_job *job)
     return job->use == TRI_JOB_EVALUATE || (tri_job_trains(job) && job->spec.train.eval_every > 0);
 }
 
+/* A larger batch would hold samples twice, which a test of it takes for different ones. */
+static tri_status check_largest_batch(const tri_job *job)
+{
+    tri_batch_config config = tri_spec_batch(&job->spec);
+    int64_t samples = tri_loader_epoch_samples(job->loader);
+    TRI_CHECK(tri_batch_largest(&config) <= samples, TRI_EINVAL,
+              "%s: %lld samples are for training, fewer than the largest batch, %lld sequences "
+              "(%s): lower that, or use a smaller context, more data, or another data.holdout (now "
+              "%g)",
+              job->spec.data.train, (long long)samples, (long long)tri_batch_largest(&config),
+              config.ramp.to > 0 ? "batch.ramp.to" : "batch.adaptive.max", job->spec.data.holdout);
+    return TRI_OK;
+}
+
 static tri_status open_data(tri_job *job)
 {
     tri_device *device = tri_comm_device(job->world);
     if (tri_job_trains(job)) {
         tri_loader_args args = loader_args(job, false);
         TRI_TRY(tri_loader_create(&args, device, &job->loader));
+        TRI_TRY(check_largest_batch(job));
         TRI_TRY(tri_loader_export(job->loader, job->state));
     }
     if (has_validation(job)) {
