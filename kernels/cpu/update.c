@@ -124,10 +124,12 @@ static void update_with_sums(tri_kernels *kernels, update_work *work)
 tri_status tri_update(tri_kernels *kernels, const tri_update_args *args)
 {
     TRI_TRY(check_update(args));
+    /* rules with sums write no copy: nothing is cut, and added up, by where copies are aligned */
+    bool is_far = args->range.far || args->range.n >= TRI_UPDATE_FAR_ELEMENTS;
     update_work work = {.simd = kernels->simd->update,
                         .args = args,
                         .scalars = scalars_of(args),
-                        .stream = args->range.far || args->range.n >= TRI_UPDATE_FAR_ELEMENTS};
+                        .stream = is_far && !has_sums(args->rule)};
     if (has_sums(args->rule))
         update_with_sums(kernels, &work);
     else
