@@ -52,11 +52,14 @@ tri_status tri_schedule_check(const char *name, int ranks, int chunks, int micro
     if (!ops) return unknown(name);
     TRI_CHECK(ranks >= 1, TRI_EINVAL, "parallel.pipeline %d: the least is 1", ranks);
     TRI_CHECK(micro_batches >= 1, TRI_EINVAL,
-              "batch.sequences gives micro-batches %d: the least is 1", micro_batches);
+              "batch.sequences (where it varies batch.adaptive.quantum / groups) gives "
+              "micro-batches %d: the least is 1",
+              micro_batches);
     TRI_TRY(check_chunks(ops, chunks));
     int64_t most = MAX_PASSES / ((int64_t)ranks * chunks);
     TRI_CHECK(micro_batches <= most, TRI_EINVAL,
-              "batch.sequences gives micro-batches %d: with parallel.pipeline %d and "
+              "batch.sequences (where it varies batch.adaptive.quantum / groups) gives "
+              "micro-batches %d: with parallel.pipeline %d and "
               "parallel.chunks %d a table has room for %lld",
               micro_batches, ranks, chunks, (long long)most);
     if (ops->check) TRI_TRY(ops->check(ranks, chunks, micro_batches));

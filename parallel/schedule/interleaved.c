@@ -19,7 +19,8 @@ static tri_status interleaved_check(int ranks, int chunks, int micro_batches)
     else
         snprintf(nearest, sizeof nearest, "the nearest is %d", above);
     TRI_FAIL(TRI_EINVAL,
-             "parallel.schedule interleaved: batch.sequences gives micro-batches %d, which is no "
+             "parallel.schedule interleaved: batch.sequences (where it varies "
+             "batch.adaptive.quantum / groups) gives micro-batches %d, which is no "
              "multiple of parallel.pipeline %d: %s",
              micro_batches, ranks, nearest);
 }
