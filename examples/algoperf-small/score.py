@@ -31,13 +31,9 @@ def ratios(times):
             for who, row in times.items()}
 
 
-def profile(row, tau):
-    """rho(tau): the share of workloads whose ratio is at most tau."""
-    return sum(ratio <= tau for ratio in row.values()) / len(row)
-
-
 def score(row, worst=WORST):
-    """1/(worst - 1) of the integral of the profile from 1 to worst, in closed form."""
+    """1/(worst - 1) of the integral of the profile, the share of workloads whose ratio is at most tau, over tau
+    from 1 to worst, in closed form."""
     return sum(max(0.0, (worst - ratio) / (worst - 1)) for ratio in row.values()) / len(row)
 
 

@@ -19,6 +19,11 @@ import contest # noqa: E402
 import score # noqa: E402
 
 
+def profile(row, tau):
+    """The share of workloads whose ratio is at most tau."""
+    return sum(ratio <= tau for ratio in row.values()) / len(row)
+
+
 def near(found, wanted, what, bound=1e-12):
     assert abs(found - wanted) <= bound, f"{what}: {found}, not {wanted}"
 
@@ -36,7 +41,7 @@ def scores(_):
     chance, n = random.Random(5), 30000
     for _ in range(5):
         row = {str(i): chance.choice((math.inf, 1, 4, chance.uniform(1, 6))) for i in range(4)}
-        integral = sum(score.profile(row, 1 + 3 * (i + 0.5) / n) for i in range(n)) / n
+        integral = sum(profile(row, 1 + 3 * (i + 0.5) / n) for i in range(n)) / n
         near(score.score(row), integral, f"score of {row}", 1e-4)
     nobody = score.ratios({"A": {"1": math.inf}, "B": {"1": math.inf}})
     assert score.score(nobody["A"]) == 0 and score.score(nobody["B"]) == 0, nobody
