@@ -155,12 +155,15 @@ def rollback(folder):
         assert committed(folder, run) == [0, *range(4, STEPS + 1, 4)], committed(folder, run)
         want = want or steps
         agree(steps, want, f"{ranks} ranks, {layout}")
-    # killed behind the rollback, before the next save or after it
-    process = folder.start(2, "train", "unstable.yaml", "run.dir=runs/killed", *on, *LAYOUTS[1][1])
+    # killed behind the rollback, before the next save or after it; evaluations keep it from its end
+    slow = ("train.eval_every=1", "train.eval_batches=100")
+    process = folder.start(2, "train", "unstable.yaml", "run.dir=runs/killed", *on, *slow,
+                           *LAYOUTS[1][1])
     rows = folder.path / "runs/killed/metrics.jsonl"
     job.wait_for(lambda: rows.is_file() and "rolled_back_from" in rows.read_text(), "a rollback")
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
+    assert process.returncode == -signal.SIGKILL, f"it ended before: {process.returncode}"
     job.wait_for(lambda: not job.processes_of(folder.program), "ranks that are killed")
     _, steps = trained(folder, 4, "runs/killed", *on, *LAYOUTS[2][1])
     agree(steps, want, "killed behind the rollback")

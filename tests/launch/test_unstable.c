@@ -6,6 +6,7 @@
  * samples; a rollback continues as a run does that loads the checkpoint and begins behind them.
  */
 #include "launch/resume.h"
+#include "launch/saving.h"
 #include "launch/train.h"
 #include "runtime/base/crc.h"
 #include "tests/folder.h"
@@ -141,23 +142,28 @@ static tri_status run_steps(tri_job *job, unstable_case *c)
     return TRI_OK;
 }
 
-static tri_status unstable_rank(tri_comm *world, void *arg)
+static tri_status open_job(const unstable_case *c, tri_comm *world, tri_job **out)
 {
-    unstable_case mine = *(unstable_case *)arg;
     tri_spec spec;
-    TRI_TRY(tri_spec_parse(mine.yaml, strlen(mine.yaml), "test.yaml", &spec));
-    spec.parallel.zero_stage = mine.zero;
-    spec.parallel.pipeline = mine.pipeline ? mine.pipeline : 1;
-    spec.stability = mine.config;
+    TRI_TRY(tri_spec_parse(c->yaml, strlen(c->yaml), "test.yaml", &spec));
+    spec.parallel.zero_stage = c->zero;
+    spec.parallel.pipeline = c->pipeline ? c->pipeline : 1;
+    spec.stability = c->config;
     spec.checkpoint.every = 2;
-    if (mine.batch) {
-        const char *const words[] = {mine.batch, "batch.adaptive.max=64", "batch.adaptive.groups=2",
+    if (c->batch) {
+        const char *const words[] = {c->batch, "batch.adaptive.max=64", "batch.adaptive.groups=2",
                                      "batch.adaptive.interval=1", "batch.adaptive.eta=0.5"};
         TRI_TRY(tri_spec_override(&spec, 5, words));
     }
     TRI_TRY(tri_spec_check(&spec, tri_comm_size(world)));
+    return tri_job_open(&spec, TRI_JOB_TRAIN, world, out);
+}
+
+static tri_status unstable_rank(tri_comm *world, void *arg)
+{
+    unstable_case mine = *(unstable_case *)arg;
     tri_job *job = NULL;
-    TRI_TRY(tri_job_open(&spec, TRI_JOB_TRAIN, world, &job));
+    TRI_TRY(open_job(&mine, world, &job));
     TRI_TRY(begin(job, &mine));
     tri_status rc = run_steps(job, &mine);
     if (mine.ends_with != TRI_OK) {
@@ -442,6 +448,47 @@ TRI_TEST(rollbacks_are_saved)
     return TRI_OK;
 }
 
+/* A save that some rank wants with the first step of a run, or with one that is rolled back to its begin. */
+static tri_status wishing_rank(tri_comm *world, void *arg)
+{
+    const unstable_case *c = arg;
+    tri_job *job = NULL;
+    tri_saving saving;
+    tri_step_result step;
+    char path[TRI_CKPT_PATH_BYTES];
+    TRI_TRY(open_job(c, world, &job));
+    TRI_TRY(tri_job_initialise(job));
+    tri_saving_init(&saving, job, c->dir);
+    if (c->n_bad) {
+        TRI_TRY(tri_saving_now(&saving));
+        TRI_TRY(spoilt_step(job, c, &step));
+        step.save = true;
+        TRI_TRY(tri_saving_settle(&saving));
+        TRI_TRY(tri_resume_back(job, c->dir, path));
+        TRI_TRY(tri_saving_step(&saving, &step, false));
+        EXPECT(!tri_saver_is_busy(job->saver), "a step that is not good was saved");
+    }
+    TRI_TRY(tri_train_step(job, c->n_bad ? 0 : TRI_STEP_SAVE, &step));
+    TRI_TRY(tri_saving_step(&saving, &step, false));
+    EXPECT(tri_saver_is_busy(job->saver) && tri_saver_step(job->saver) == 1,
+           "%d bad: step 1 is not saved", c->n_bad);
+    tri_job_close(&job);
+    return TRI_OK;
+}
+
+TRI_TEST(wish_to_save_is_kept)
+{
+    TRI_AUTO(unstable_test) t = {0};
+    TRI_TRY(make(&t));
+    for (int n_bad = 0; n_bad < 2; n_bad++) {
+        unstable_case c = case_of(&t, 3, TRI_STABILITY_ROLLBACK);
+        c.n_bad = n_bad;
+        c.kind = NOT_A_NUMBER;
+        TRI_TRY(tri_comm_run_threads(c.ranks, &one_thread, wishing_rank, &c));
+    }
+    return TRI_OK;
+}
+
 TRI_TEST(job_stops_in_the_end)
 {
     static const struct {
@@ -475,4 +522,4 @@ TRI_TEST_MAIN(TRI_TEST_ROW(skipped_step_never_was), TRI_TEST_ROW(skips_are_saved
               TRI_TEST_ROW(skipped_step_is_no_test_of_the_batch),
               TRI_TEST_ROW(rollback_begins_behind_the_samples),
               TRI_TEST_ROW(rollback_goes_further_back_at_once), TRI_TEST_ROW(rollbacks_are_saved),
-              TRI_TEST_ROW(job_stops_in_the_end))
+              TRI_TEST_ROW(wish_to_save_is_kept), TRI_TEST_ROW(job_stops_in_the_end))
