@@ -275,6 +275,11 @@ tri_status tri_h5_catalog_create(const char *path, tri_h5_catalog **out)
         catalog->is_silent = false;
         rc = catalog_ask(catalog);
     } while (catalog->is_silent && ++tries < TRIES);
+    /* no fault of the file's: who takes it for damaged might take an older one */
+    TRI_CHECK(
+        !catalog->is_silent, TRI_EIO,
+        "reading %s: the last of %d processes that opened it was silent for %g s: a disk hangs?",
+        path, tries, catalog->patience_s);
     TRI_TRY(rc);
     *out = TRI_MOVE(catalog);
     return TRI_OK;
