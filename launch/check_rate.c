@@ -45,9 +45,13 @@ static void print_doubts(const tri_spec *spec, const tri_rules_suggestion *law, 
             TRI_RULES_STEP_MIN_PARAMS / 1e6, TRI_RULES_STEP_MAX_PARAMS / 1e9,
             TRI_RULES_STEP_MAX_TOKENS / 1e9);
     bool is_adamw = strcmp(spec->optimizer.name, "adamw") == 0;
+    bool is_standard =
+        !spec->model.parameterization[0] || strcmp(spec->model.parameterization, "standard") == 0;
     if (!law->has_params) fprintf(stream, "; these parameters are outside: an extrapolation");
     if (!law->has_tokens) fprintf(stream, "; these tokens are outside: an extrapolation");
     if (!is_adamw) fprintf(stream, "; of %s it knows nothing", spec->optimizer.name);
+    if (!is_standard)
+        fprintf(stream, "; nor of model.parameterization %s", spec->model.parameterization);
     fputc('\n', stream);
 }
 

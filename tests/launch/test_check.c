@@ -160,10 +160,14 @@ TRI_TEST(rate_is_shown)
         "nothing\n";
     EXPECT(strcmp(got, want) == 0, "%s", got);
     plan.step_tokens *= 2;
+    snprintf(spec.model.parameterization, sizeof spec.model.parameterization, "mup");
     stream = fmemopen(got, sizeof got, "w");
     tri_check_rate(&spec, &plan, stream);
     fclose(stream);
-    EXPECT(strstr(got, "; these tokens are outside: an extrapolation; of lamb"), "%s", got);
+    EXPECT(strstr(got,
+                  "; these tokens are outside: an extrapolation; of lamb it knows nothing; nor "
+                  "of model.parameterization mup\n"),
+           "%s", got);
     return TRI_OK;
 }
 
